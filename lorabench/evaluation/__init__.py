@@ -1,0 +1,1 @@
+"""The arrows from suite to verdict."""

@@ -1,0 +1,1 @@
+"""A cell in, a picture out."""

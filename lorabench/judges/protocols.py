@@ -1,0 +1,58 @@
+"""What a judge must offer. Pictures are uint8 arrays of shape (height, width, 3), RGB, 0 to 255."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorabench.records.detection import Detection
+
+Picture = NDArray[np.uint8]
+"""One picture: (height, width, 3), RGB."""
+Vectors = NDArray[np.float32]
+
+
+class ImageTextEncoder(Protocol):
+    """Puts pictures and sentences into one space (CLIP, SigLIP)."""
+
+    name: str
+    weights_digest: str
+    logit_scale: float
+    """Factor on the cosine before the softmax (CLIP: about 100)."""
+
+    def encode_images(self, pictures: Sequence[Picture]) -> Vectors:
+        """Unit vectors of the pictures, (n, d)."""
+        ...
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors of the sentences, (k, d). Too long ones are split into clauses and averaged, never cut."""
+        ...
+
+
+class PerceptualEncoder(Protocol):
+    """Vectors whose squared Euclidean distance is the perceptual distance exactly (LPIPS)."""
+
+    name: str
+    weights_digest: str
+
+    def embed(self, pictures: Sequence[Picture]) -> Vectors:
+        """Embeddings of the pictures, (n, d)."""
+        ...
+
+
+class Detector(Protocol):
+    """Finds objects."""
+
+    name: str
+    weights_digest: str
+    reads_color: bool
+    """Whether its detections carry colours."""
+    counts_parts: frozenset[str]
+    """Labels whose parts it counts (`hand`, `person`)."""
+
+    def detect(self, pictures: Sequence[Picture], *, labels: Sequence[str]) -> list[tuple[Detection, ...]]:
+        """Detections of the given classes in each picture, by falling score."""
+        ...

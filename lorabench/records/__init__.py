@@ -1,0 +1,1 @@
+"""The nouns: frozen records of everything that flows through a run."""

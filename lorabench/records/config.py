@@ -1,0 +1,99 @@
+"""Settings of a run: `lorabench.toml`, `[tool.lorabench]`, `LORABENCH_*` and the command line end up here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from lorabench.records.plan import GenerationSettings, StylePhrases
+from lorabench.records.record import Record
+
+
+class ModelConfig(Record):
+    """The base model and where it runs."""
+
+    base: str = ""
+    """Folder of a diffusers pipeline, or a hub id."""
+    family: Literal["auto", "flux", "flux2", "sdxl", "sd15"] = "auto"
+    backend: str = "diffusers"
+    revision: str | None = None
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    batch_size: NonNegativeInt = 0
+    """Largest number of pictures made jointly; 0 lets the backend choose."""
+
+
+class CandidateConfig(Record):
+    """The adapter under test."""
+
+    lora: str = ""
+    scale: FiniteFloat = 1.0
+    alpha: PositiveFloat | None = None
+    """States alpha for files that carry none."""
+
+
+class TrainingSetConfig(Record):
+    """The pictures the adapter was trained on; memorisation, texture and palette are read against them."""
+
+    folder: Path | None = None
+    captions: Path | None = None
+    """Captions as JSON lines (`file`, `text`); None looks for `captions.jsonl` and `<picture>.txt` in the folder."""
+
+
+class JudgesConfig(Record):
+    """The networks that look at pictures. Empty turns a judge off; its metrics are then unmeasured, with this reason."""
+
+    clip: str = ""
+    """open_clip model name, or `local-dir:<folder>`."""
+    clip_pretrained: str = ""
+    """open_clip pretrained tag or a path to weights; unused with `local-dir:`."""
+    detector: str = ""
+    """`oracle` (mini world), or `owlv2:<folder or id>`, `grounding-dino:<folder or id>`."""
+    lpips_net: Literal["alex", "vgg"] = "alex"
+    lpips_weights: Path | None = None
+    """File of trunk weights; None looks into the weights cache and then into torchvision's."""
+    device: str = "auto"
+
+
+class GateConfig(Record):
+    """Changes to one default gate."""
+
+    margin: PositiveFloat | None = None
+    """Largest harm tolerated, in the metric's unit."""
+    enabled: bool = True
+    required: bool | None = None
+
+
+class StatisticsConfig(Record):
+    """How a difference becomes a verdict."""
+
+    confidence_level: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    significance_level: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
+    n_resamples: PositiveInt = 2000
+    seed: NonNegativeInt = 20250101
+    """Seeds the resampling, so that the same pictures give the same interval."""
+
+
+class Config(Record):
+    """The settings of one run."""
+
+    model: ModelConfig = ModelConfig()
+    candidate: CandidateConfig = CandidateConfig()
+    style: StylePhrases = StylePhrases()
+    generation: GenerationSettings = GenerationSettings()
+    training_set: TrainingSetConfig = TrainingSetConfig()
+    judges: JudgesConfig = JudgesConfig()
+    gates: dict[str, GateConfig] = {}
+    statistics: StatisticsConfig = StatisticsConfig()
+    suites: tuple[Path, ...] = ()
+    arms: tuple[Literal["B0", "B1", "L1", "L0"], ...] = ("B0", "B1", "L1")
+    seeds: tuple[NonNegativeInt, ...] | None = None
+    """Instead of the suite's own seeds."""
+    limit: PositiveInt | None = None
+    """Only the first cases; marks the run partial."""
+    cache_dir: Path | None = None
+    runs_dir: Path = Path(".lorabench/runs")
+    baselines_dir: Path = Path("lorabench-baselines")
+    baseline: str | None = None

@@ -1,0 +1,1 @@
+"""Reads records and nothing else: terminal text, HTML, JUnit, Markdown."""

@@ -1,0 +1,1 @@
+"""Names that are numbers: pairing, intervals, decisions. Arrays in, numbers out."""

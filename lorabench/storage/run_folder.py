@@ -1,0 +1,114 @@
+"""One run's folder: plan, results, report and pictures. The same command finds the same folder and goes on there."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from lorabench.errors import MeasurementError, SpecError
+from lorabench.records.results import RESULTS_SCHEMA_VERSION, Results
+from lorabench.storage.atomic import write_text
+
+if TYPE_CHECKING:
+    from lorabench.records.plan import Plan
+
+
+class RunBusyError(MeasurementError):
+    """Another process works in the run's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"one run folder must have one process; another one is at work in {folder}. Wait for it, or stop it."
+        )
+        self.folder = folder
+
+
+class ResultsFileError(SpecError):
+    """A results file cannot be read."""
+
+    def __init__(self, path: Path, found: str) -> None:
+        super().__init__(
+            f"results must be a results.json of schema version {RESULTS_SCHEMA_VERSION}; {path}: {found}. "
+            "Name a run folder or its results.json, or make it again with `lorabench run`."
+        )
+        self.path = path
+
+
+class RunFolder:
+    """Paths and files of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.plan_path = folder / "plan.json"
+        self.results_path = folder / "results.json"
+        self.report_path = folder / "report.html"
+        self.pictures = folder / "pictures"
+
+    @classmethod
+    def of(cls, runs_dir: Path, *, suite: str, candidate: str, digest: str) -> RunFolder:
+        """The folder of a run, named by what is judged and by the digest of everything that decides its numbers."""
+        name = re.sub(r"[^a-z0-9._-]+", "-", f"{suite}-{candidate}".lower()).strip("-.")
+        return cls(runs_dir / f"{name[:80]}-{digest[:10]}")
+
+    @property
+    def run_id(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Hold the folder for this process.
+
+        Raises:
+            RunBusyError: Another process holds it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunBusyError(self.folder) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def write_plan(self, plan: Plan) -> None:
+        """Store the plan."""
+        write_text(self.plan_path, plan.model_dump_json(indent=1))
+
+    def write_results(self, results: Results) -> None:
+        """Store the results."""
+        write_text(self.results_path, results.model_dump_json(indent=1))
+
+
+def read_results(path: Path) -> Results:
+    """Read `results.json`, or the one inside a run folder.
+
+    Raises:
+        ResultsFileError: It is missing, cut short, or of another schema version.
+    """
+    file = path / "results.json" if path.is_dir() else path
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ResultsFileError(file, error.strerror or str(error)) from error
+    try:
+        version = json.loads(text).get("schema_version")
+    except (ValueError, AttributeError) as error:
+        raise ResultsFileError(file, f"not a JSON object ({error})") from error
+    if version != RESULTS_SCHEMA_VERSION:
+        raise ResultsFileError(file, f"schema version {version!r}")
+    try:
+        return Results.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ResultsFileError(file, f"{where}: {first['msg']}") from error

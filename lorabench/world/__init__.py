@@ -1,0 +1,1 @@
+"""The embedded mini world: procedural pictures with captions, and an oracle that reads them."""
