@@ -66,6 +66,7 @@ METRICS = Registry(
         "clip_text_similarity": "lorabench.metrics.text_similarity:CLIP_TEXT_SIMILARITY",
         "foil_accuracy_score": "lorabench.metrics.foils:FOIL_ACCURACY_SCORE",
         "foil_win_rate": "lorabench.metrics.foils:FOIL_WIN_RATE",
+        "anatomy_score": "lorabench.metrics.anatomy:ANATOMY_SCORE",
         "part_count_error": "lorabench.metrics.anatomy:PART_COUNT_ERROR",
         "palette_compliance_score": "lorabench.metrics.palette:PALETTE_COMPLIANCE_SCORE",
         "palette_collapse": "lorabench.metrics.palette:PALETTE_COLLAPSE",

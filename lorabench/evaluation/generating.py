@@ -9,10 +9,11 @@ from lorabench.evaluation.observer import Observer
 from lorabench.generation.cache_key import key_material, picture_key
 from lorabench.records.images import FailedCell, Image, Images
 from lorabench.records.plan import Cell, Plan, PlannedCell
+from lorabench.storage.pictures import pixel_digest
 
 if TYPE_CHECKING:
     from lorabench.generation.adapter import AdapterFile
-    from lorabench.generation.protocol import Backend, Made
+    from lorabench.generation.protocol import Backend, Made, Picture
     from lorabench.storage.pictures import PictureCache
 
 STAGE = "generating"
@@ -25,6 +26,7 @@ def generate(
     cache: PictureCache,
     adapter: AdapterFile | None,
     observer: Observer,
+    cache_only: bool = False,
 ) -> Images:
     """Make the pictures of a plan, or find them in the cache.
 
@@ -38,6 +40,7 @@ def generate(
         cache: Keeps pictures under the digest of all that made them.
         adapter: The candidate; may be None where no cell uses one.
         observer: Hears of each finished cell.
+        cache_only: Make nothing; what is not in the cache counts as failed.
 
     Returns:
         Images and failed cells; every planned cell is in exactly one of the two.
@@ -53,6 +56,8 @@ def generate(
     }
     found = _from_cache(plan, keys=keys, cache=cache)
     missing = _one_per_key([planned for planned in plan.cells if planned.cell not in found], keys)
+    if cache_only:
+        missing = []
     made: dict[str, Made] = {}
     with observer.stage(STAGE, len(plan.cells)):
         observer.advanced(STAGE, len(found))
@@ -67,7 +72,8 @@ def generate(
                 cache.put(key, result.picture, material=material)
             made[key] = result
             observer.advanced(STAGE, sum(1 for cell in keys if keys[cell] == key and cell not in found))
-    return _collect(plan, keys=keys, found=found, made=made, cache=cache)
+    reason = "not in the cache" if cache_only else "the backend returned nothing for this cell"
+    return _collect(plan, keys=keys, found=found, made=made, otherwise=reason)
 
 
 def _from_cache(plan: Plan, *, keys: Mapping[Cell, str], cache: PictureCache) -> dict[Cell, Image]:
@@ -75,14 +81,7 @@ def _from_cache(plan: Plan, *, keys: Mapping[Cell, str], cache: PictureCache) ->
     for planned in plan.cells:
         stored = cache.get(keys[planned.cell])
         if stored is not None:
-            found[planned.cell] = Image(
-                cell=planned.cell,
-                sha256=stored.sha256,
-                cache_key=keys[planned.cell],
-                height=stored.picture.shape[0],
-                width=stored.picture.shape[1],
-                from_cache=True,
-            )
+            found[planned.cell] = _image(planned.cell, keys[planned.cell], stored.picture, from_cache=True)
     return found
 
 
@@ -99,7 +98,7 @@ def _collect(
     keys: Mapping[Cell, str],
     found: Mapping[Cell, Image],
     made: Mapping[str, Made],
-    cache: PictureCache,
+    otherwise: str,
 ) -> Images:
     images, failed = [], []
     for planned in plan.cells:
@@ -109,17 +108,20 @@ def _collect(
             continue
         result = made.get(keys[cell])
         if result is None or result.picture is None:
-            reason = "the backend returned nothing for this cell" if result is None else str(result.failure)
+            reason = otherwise if result is None else str(result.failure)
             failed.append(FailedCell(cell=cell, reason=reason))
             continue
-        images.append(
-            Image(
-                cell=cell,
-                sha256=cache.pixel_digest(result.picture),
-                cache_key=keys[cell],
-                height=result.picture.shape[0],
-                width=result.picture.shape[1],
-                generation_seconds=result.seconds,
-            )
-        )
+        images.append(_image(cell, keys[cell], result.picture, seconds=result.seconds))
     return Images(made=tuple(images), failed=tuple(failed))
+
+
+def _image(cell: Cell, key: str, picture: Picture, *, from_cache: bool = False, seconds: float = 0.0) -> Image:
+    return Image(
+        cell=cell,
+        sha256=pixel_digest(picture),
+        cache_key=key,
+        height=picture.shape[0],
+        width=picture.shape[1],
+        from_cache=from_cache,
+        generation_seconds=seconds,
+    )

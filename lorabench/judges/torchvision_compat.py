@@ -1,12 +1,13 @@
 """Make torchvision importable beside a torch build that its compiled operators do not match.
 
-What: torchvision describes two of its compiled operators (`torchvision::nms` and `torchvision::qnms`) to torch while it is
-being imported. If its compiled library cannot be loaded, because it was built for CUDA and torch for the CPU or because the
-versions differ, those operators do not exist and the import ends in `RuntimeError: operator torchvision::nms does not exist`.
-open_clip, lpips, timm and parts of transformers, peft and diffusers import torchvision and fail with it.
+What: torchvision describes two of its compiled operators (`torchvision::nms` and `torchvision::qnms`) to torch while it
+is being imported. If its compiled library cannot be loaded, because it was built for CUDA and torch for the CPU or
+because the versions differ, those operators do not exist and the import ends in `RuntimeError: operator
+torchvision::nms does not exist`. open_clip, lpips, timm and parts of transformers, peft and diffusers import
+torchvision and fail with it.
 
-Why: none of the judges calls a compiled operator of torchvision (boxes are suppressed by our own lines, pictures are decoded
-by Pillow), so a mere declaration is all that is needed.
+Why: none of the judges calls a compiled operator of torchvision (boxes are suppressed by our own lines, pictures are
+decoded by Pillow), so a mere declaration is all that is needed.
 
 When harmless: always. Where the compiled library loads, nothing is declared. Where it does not, the two operators get a
 signature and no implementation: calling one still raises `NotImplementedError`, as it must.

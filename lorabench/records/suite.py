@@ -33,8 +33,8 @@ Family = Literal[
 """What a case tests."""
 
 Relation = Literal["left of", "right of", "above", "below"]
-FoilKind = Literal["object", "color", "shape", "swap", "count", "relation"]
-"""In what a foil differs from its prompt."""
+FoilKind = Literal["object", "color", "shape", "swap", "count", "relation", "attribute"]
+"""In what a foil differs from its prompt; `attribute` is any quality but colour and shape (size, material, pose, light)."""
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=80, to_lower=True, strip_whitespace=True)]
 HexColor = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")]

@@ -15,9 +15,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from statistics import NormalDist
 
 from lorabench.statistics.intervals import DifferenceInterval, check_level
-from lorabench.statistics.power import DEFAULT_POWER, cases_needed
+from lorabench.statistics.power import DEFAULT_POWER, cases_needed, cases_to_exclude
 
 GATE_ORDER = ("broken", "copy", "prompt", "anatomy", "style")
 MAX_FAMILY = 4
@@ -296,38 +297,51 @@ def _oriented(interval: DifferenceInterval, *, higher_is_better: bool) -> tuple[
 def _further_cases(
     interval: DifferenceInterval, gain: float, *, margin: float, gain_low: float, harm_level: float, power: float
 ) -> int | None:
+    """Cases that decide with this power if the estimate is true, less those there are; at least one."""
+    if gain == -margin:
+        return None
+    to_pass = gain > -margin
+    distance = gain + margin if to_pass else -gain
+    level = _tail(interval) if to_pass else harm_level
     if interval.method == "equal_cases":
-        total = _equal_cases_needed(interval, gain, margin=margin, gain_low=gain_low, harm_level=harm_level)
+        total = _equal_cases_needed(interval, distance, reach=gain - gain_low, level=level, to_pass=to_pass)
     else:
-        total = _spread_cases_needed(interval, gain, margin=margin, harm_level=harm_level, power=power)
-    return None if total is None else max(1, total - interval.n_clusters)
-
-
-def _spread_cases_needed(
-    interval: DifferenceInterval, gain: float, *, margin: float, harm_level: float, power: float
-) -> int | None:
-    from scipy.special import stdtrit
-
-    k = interval.n_clusters
-    half = (interval.high - interval.low) / 2
-    sd = half / float(stdtrit(k - 1, 1 - _tail(interval))) * math.sqrt(k)
-    to_pass, to_fail = gain + margin, -gain
-    if to_pass > 0:
-        return cases_needed(sd, to_pass, significance_level=_tail(interval), power=power)
-    if to_pass < 0:
-        return cases_needed(sd, to_fail, significance_level=harm_level, power=power)
-    return None
+        total = cases_needed(_spread(interval, gain - gain_low), distance, significance_level=level, power=power)
+    if interval.method == "bounded" and to_pass:
+        total = max(total, _bounded_cases_to_pass(interval, distance, half_width=gain - gain_low, power=power))
+    return max(1, total - interval.n_clusters)
 
 
 def _equal_cases_needed(
-    interval: DifferenceInterval, gain: float, *, margin: float, gain_low: float, harm_level: float
-) -> int | None:
-    """Cases that decide if all further ones are equal too: the level at which an end of the interval moves."""
-    k = interval.n_clusters
-    if gain + margin > 0:
-        reach = (gain - gain_low) / (1 - _tail(interval) ** (1 / k))
-        return math.ceil(math.log(_tail(interval)) / math.log1p(-(gain + margin) / reach) + 1e-9)
-    if gain + margin < 0:
-        p_harm = interval.p_lower if gain == interval.estimate else interval.p_higher
-        return math.ceil(k * math.log(harm_level) / math.log(p_harm) - 1e-9)
-    return None
+    interval: DifferenceInterval, distance: float, *, reach: float, level: float, to_pass: bool
+) -> int:
+    """Cases that decide if all further ones are equal to those there are."""
+    if not to_pass:
+        return math.ceil(-math.log2(level))  # the sign-flip test of cases of one sign
+    to_end_of_support = reach / (1 - level ** (1 / interval.n_clusters))
+    return cases_to_exclude(distance / to_end_of_support, significance_level=level)
+
+
+def _bounded_cases_to_pass(interval: DifferenceInterval, distance: float, *, half_width: float, power: float) -> int:
+    """Cases after which a bounded interval ends within the distance.
+
+    Its width has a part that falls with sqrt(n), the spread's, and one that falls with n, the unseen cases'.
+    """
+    from scipy.special import stdtrit
+
+    k, sd, normal = interval.n_clusters, _spread(interval, half_width), NormalDist()
+    unseen = k * max(0.0, half_width - float(stdtrit(k - 1, 1 - _tail(interval))) * sd / math.sqrt(k))
+    if unseen == 0:
+        return k
+    seen = sd * (normal.inv_cdf(1 - _tail(interval)) + normal.inv_cdf(power))
+    root = (math.sqrt(seen**2 + 4 * unseen * distance) - seen) / (2 * unseen)  # 1 / sqrt(n)
+    return math.ceil(1 / root**2)
+
+
+def _spread(interval: DifferenceInterval, half_width: float) -> float:
+    from scipy.special import stdtrit
+
+    if interval.spread is not None:
+        return interval.spread
+    t = float(stdtrit(interval.n_clusters - 1, 1 - _tail(interval)))
+    return half_width / t * math.sqrt(interval.n_clusters)

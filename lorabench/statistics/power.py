@@ -7,6 +7,8 @@ from statistics import NormalDist
 from lorabench.statistics.intervals import check_level
 
 DEFAULT_POWER = 0.9
+# From here on the approximate number of cases is right to a part in a thousand.
+N_LARGE = 1000
 
 
 def sample_size(sd: float, distance: float, *, significance_level: float, power: float = DEFAULT_POWER) -> int:
@@ -36,7 +38,9 @@ def sample_size(sd: float, distance: float, *, significance_level: float, power:
 
 
 def cases_needed(sd: float, distance: float, *, significance_level: float, power: float = DEFAULT_POWER) -> int:
-    """Cases needed by a t-test on case means: `sample_size` plus z_level^2 / 2 for the sd being estimated.
+    """Cases needed by a t-test on case means, whose spread has to be estimated too.
+
+    Starts at `sample_size` plus z_level^2 / 2 and adds cases while their exact power falls short.
 
     >>> cases_needed(0.03, 0.02, significance_level=0.05)
     21
@@ -59,7 +63,37 @@ def cases_needed(sd: float, distance: float, *, significance_level: float, power
     _check_positive("distance", distance)
     _check_not_negative("sd", sd)
     known_sd = (_z_sum(significance_level, power) * sd / distance) ** 2
-    return max(2, math.ceil(known_sd + NormalDist().inv_cdf(1 - significance_level) ** 2 / 2))
+    n_cases = max(2, math.ceil(known_sd + NormalDist().inv_cdf(1 - significance_level) ** 2 / 2))
+    if sd == 0:
+        return n_cases
+    while n_cases < N_LARGE and (
+        power_of_t_test(distance, sd, n_cases=n_cases, significance_level=significance_level) < power
+    ):
+        n_cases += 1
+    return n_cases
+
+
+def cases_to_exclude(rate: float, *, significance_level: float) -> int:
+    """Cases without any event that exclude a rate of events: the least n with (1 - rate)^n < level.
+
+    With fewer cases no yes-or-no metric can show that its harm stays below the rate, whatever is seen.
+
+    >>> cases_to_exclude(0.05, significance_level=0.05)
+    59
+
+    Args:
+        rate: Rate to exclude, in (0, 1); the margin, for a difference that can reach -1.
+        significance_level: One-sided, in (0, 1).
+
+    Returns:
+        The number of cases.
+
+    Raises:
+        ValueError: A number is out of its range.
+    """
+    check_level("rate", rate)
+    check_level("significance_level", significance_level)
+    return math.floor(math.log(significance_level) / math.log1p(-rate)) + 1
 
 
 def standard_error(n_cases: int, n_seeds: int, *, seed_sd: float, case_sd: float) -> float:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PngFile
 from pydantic import ValidationError
 
 from lorabench.errors import MeasurementError, SpecError
@@ -24,8 +25,8 @@ from lorabench.records.baseline import BASELINE_SCHEMA_VERSION, Baseline
 from lorabench.records.comparison import Outcome
 from lorabench.records.plan import Arm
 from lorabench.records.results import Results
-from lorabench.storage.atomic import write_text
-from lorabench.storage.pictures import pixel_digest, read_png, write_png
+from lorabench.storage.atomic import write_bytes
+from lorabench.storage.pictures import pixel_digest, to_png
 
 CI_VARIABLES = ("CI", "GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", "JENKINS_URL", "TF_BUILD")
 
@@ -130,7 +131,7 @@ class BaselineStore:
             for sha256 in by_seed.values():
                 pixels = picture(sha256)
                 if pixels is not None and not (self.blobs / f"{sha256}.png").exists():
-                    write_png(self.blobs / f"{sha256}.png", pixels)
+                    write_bytes(self.blobs / f"{sha256}.png", to_png(pixels))
         self._write(baseline)
         return baseline
 
@@ -143,7 +144,7 @@ class BaselineStore:
         """
         _refuse_in_ci(environ)
         baseline = self.read(name, number)
-        write_text(self.folder / name / "baseline.json", _text(baseline))
+        write_bytes(self.folder / name / "baseline.json", _text(baseline).encode())
         return baseline
 
     def verify(self) -> list[str]:
@@ -171,8 +172,9 @@ class BaselineStore:
         if not path.is_file():
             return "is missing"
         try:
-            pixels = read_png(path)
-        except MeasurementError:
+            with PngFile.open(path) as image:
+                pixels = np.asarray(image.convert("RGB"), dtype=np.uint8)
+        except (OSError, SyntaxError):
             return "cannot be read"
         return None if pixel_digest(pixels) == sha256 else "was altered"
 
@@ -180,8 +182,8 @@ class BaselineStore:
         return self.folder / name / "history" / f"{number:04d}.json"
 
     def _write(self, baseline: Baseline) -> None:
-        write_text(self._history(baseline.name, baseline.number), _text(baseline))
-        write_text(self.folder / baseline.name / "baseline.json", _text(baseline))
+        write_bytes(self._history(baseline.name, baseline.number), _text(baseline).encode())
+        write_bytes(self.folder / baseline.name / "baseline.json", _text(baseline).encode())
 
 
 def _text(baseline: Baseline) -> str:

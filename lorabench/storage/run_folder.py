@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from lorabench.errors import MeasurementError, SpecError
 from lorabench.records.results import RESULTS_SCHEMA_VERSION, Results
-from lorabench.storage.atomic import write_text
+from lorabench.storage.atomic import write_bytes
 
 if TYPE_CHECKING:
     from lorabench.records.plan import Plan
@@ -82,11 +82,11 @@ class RunFolder:
 
     def write_plan(self, plan: Plan) -> None:
         """Store the plan."""
-        write_text(self.plan_path, plan.model_dump_json(indent=1))
+        write_bytes(self.plan_path, plan.model_dump_json(indent=1).encode())
 
     def write_results(self, results: Results) -> None:
         """Store the results."""
-        write_text(self.results_path, results.model_dump_json(indent=1))
+        write_bytes(self.results_path, results.model_dump_json(indent=1).encode())
 
 
 def read_results(path: Path) -> Results:

@@ -122,6 +122,7 @@ _LIMBS: Final = (
 def _person(u: Field, v: Field, r: np.float32, *, parts: int) -> Field:
     field = _capsule(u, v, r, start=(0.0, -0.74), end=(0.0, -0.74), width=0.27)
     field = np.minimum(field, _capsule(u, v, r, start=(0.0, -0.24), end=(0.0, 0.24), width=0.29))
+    field = np.minimum(field, _capsule(u, v, r, start=(0.0, -0.74), end=(0.0, -0.24), width=0.16))
     for start, end in _LIMBS[:parts]:
         field = np.minimum(field, _capsule(u, v, r, start=start, end=end, width=0.13))
     return field

@@ -1,0 +1,197 @@
+"""Images → Features: what the judges and the pixel measures say of each picture, each distinct picture read once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorabench.evaluation.judge_set import JudgeSet
+from lorabench.evaluation.observer import Observer
+from lorabench.metrics.broken import broken_reason
+from lorabench.metrics.color import dominant_colors
+from lorabench.metrics.memorisation import TrainingSet, training_distances
+from lorabench.metrics.palette import palette_embedding
+from lorabench.metrics.texture import flat_fraction, smooth_zone_sigma
+from lorabench.records.detection import Detection
+from lorabench.records.images import Image
+from lorabench.records.plan import Cell
+from lorabench.records.record import digest_of
+from lorabench.records.suite import Case, PaletteCheck, Suite
+from lorabench.storage.arrays import array_key
+
+if TYPE_CHECKING:
+    from lorabench.storage.arrays import ArrayCache
+
+Picture = NDArray[np.uint8]
+Vector = NDArray[np.float32]
+
+STAGE = "encoding"
+CHUNK = 16
+"""Pictures read at a time: bounds memory, and how much a crash loses."""
+
+
+@dataclass(slots=True)
+class Features:
+    """Everything known of the pictures of a run, by pixel digest. Grows as cases are encoded; values never change."""
+
+    digest_of: dict[Cell, str] = field(default_factory=dict)
+    """Cell to the digest of its picture."""
+    broken: dict[str, str | None] = field(default_factory=dict)
+    """Why a picture is unusable, None if it is whole."""
+    texture: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Smooth-zone sigma in grey levels, flat fraction in 0 to 1."""
+    colors: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Dominant colours, most frequent first, as `#rrggbb`."""
+    detections: dict[str, tuple[Detection, ...]] = field(default_factory=dict)
+    """What the detector saw; empty where there is no detector."""
+    clip: dict[str, Vector] = field(default_factory=dict)
+    """Unit vectors (d,) of the pictures; empty where there is no CLIP judge."""
+    texts: dict[str, Vector] = field(default_factory=dict)
+    """Unit vectors (d,) of sentences."""
+    palette: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """Palette embeddings of the pictures of palette cases."""
+    distances: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    """LPIPS distances to the training pictures and whether the mirror image was nearer (0 or 1), (2, m); empty where
+    there is no LPIPS judge."""
+
+
+class Encoder:
+    """Fills `Features`, asking the array cache before a judge."""
+
+    def __init__(
+        self,
+        *,
+        suite: Suite,
+        judges: JudgeSet,
+        arrays: ArrayCache,
+        read_picture: Callable[[Image], Picture],
+        size: tuple[int, int],
+        training: TrainingSet | None,
+        observer: Observer,
+    ) -> None:
+        """Set up for one suite.
+
+        Args:
+            suite: Says what detectors look for and which cases are about palettes.
+            judges: The networks.
+            arrays: Cache of feature arrays.
+            read_picture: From image record to pixels.
+            size: Height and width every picture must have.
+            training: Embedded training pictures; None where there are none, or no LPIPS judge.
+            observer: Hears of each encoded picture.
+        """
+        self.features = Features()
+        self.labels = labels_of(suite)
+        self._cases = {case.id: case for case in suite.cases}
+        self._judges, self._arrays, self._read = judges, arrays, read_picture
+        self._size, self._training, self._observer = size, training, observer
+        self._training_digest = "" if training is None else hashlib.sha256(training.vectors.tobytes()).hexdigest()
+
+    def encode(self, images: Iterable[Image]) -> None:
+        """Encode pictures and remember which cell shows which."""
+        fresh: dict[str, Image] = {}
+        for image in images:
+            if image.cell in self.features.digest_of:
+                continue
+            self.features.digest_of[image.cell] = image.sha256
+            if self._is_new(image):
+                fresh.setdefault(image.sha256, image)
+        todo = list(fresh.values())
+        with self._observer.stage(STAGE, len(todo)):
+            for start in range(0, len(todo), CHUNK):
+                chunk = todo[start : start + CHUNK]
+                self._encode_chunk(chunk, [self._read(image) for image in chunk])
+                self._observer.advanced(STAGE, len(chunk))
+
+    def encode_texts(self, texts: Iterable[str]) -> None:
+        """Encode sentences for CLIP, each once."""
+        clip = self._judges.clip
+        new = sorted(set(texts) - self.features.texts.keys())
+        if clip is None or not new:
+            return
+        keys = [self._key(digest_of(text), clip.name, clip.weights_digest, kind="text") for text in new]
+        with self._observer.stage(STAGE):
+            rows = self._arrays.rows(keys, lambda missing: clip.encode_texts([new[index] for index in missing]))
+        self.features.texts.update(zip(new, rows, strict=True))
+
+    def _is_new(self, image: Image) -> bool:
+        needs_palette = self._wants_palette(image) and image.sha256 not in self.features.palette
+        return image.sha256 not in self.features.broken or needs_palette
+
+    def _wants_palette(self, image: Image) -> bool:
+        return any(isinstance(check, PaletteCheck) for check in self._cases[image.cell.case].checks)
+
+    def _encode_chunk(self, images: Sequence[Image], pictures: Sequence[Picture]) -> None:
+        for image, picture in zip(images, pictures, strict=True):
+            self._measure_pixels(image, picture)
+        self._detect(images, pictures)
+        clip = self._judges.clip
+        if clip is not None:
+            rows = self._rows(images, pictures, clip.name, clip.weights_digest, clip.encode_images)
+            self.features.clip.update({image.sha256: row for image, row in zip(images, rows, strict=True)})
+        self._compare_with_training(images, pictures)
+
+    def _measure_pixels(self, image: Image, picture: Picture) -> None:
+        sha, features = image.sha256, self.features
+        features.broken[sha] = broken_reason(picture, size=self._size)
+        if min(picture.shape[:2]) >= 8:
+            features.texture[sha] = smooth_zone_sigma(picture), flat_fraction(picture)
+        features.colors[sha] = tuple(dominant_colors(picture))
+        if self._wants_palette(image):
+            features.palette[sha] = palette_embedding(picture).astype(np.float32)
+
+    def _detect(self, images: Sequence[Image], pictures: Sequence[Picture]) -> None:
+        detector = self._judges.detector
+        if detector is not None and self.labels:
+            seen = detector.detect(pictures, labels=self.labels)
+            self.features.detections.update(
+                {image.sha256: found for image, found in zip(images, seen, strict=True)}
+            )
+
+    def _compare_with_training(self, images: Sequence[Image], pictures: Sequence[Picture]) -> None:
+        lpips, training = self._judges.lpips, self._training
+        if lpips is None or training is None:
+            return
+
+        def compute(missing: list[int]) -> NDArray[np.float32]:
+            found = training_distances(lpips.embed([pictures[index] for index in missing]), training)
+            return np.stack([found.distances, found.mirrored], axis=1).astype(np.float32)
+
+        name = f"{lpips.name}-to-{self._training_digest}"
+        keys = [self._key(image.sha256, name, lpips.weights_digest, kind="training") for image in images]
+        rows = self._arrays.rows(keys, compute).astype(np.float64)
+        self.features.distances.update({image.sha256: row for image, row in zip(images, rows, strict=True)})
+
+    def _rows(
+        self,
+        images: Sequence[Image],
+        pictures: Sequence[Picture],
+        name: str,
+        weights_digest: str,
+        make: Callable[[Sequence[Picture]], Vector],
+    ) -> Vector:
+        keys = [self._key(image.sha256, name, weights_digest, kind="picture") for image in images]
+        return self._arrays.rows(keys, lambda missing: make([pictures[index] for index in missing]))
+
+    @staticmethod
+    def _key(content: str, name: str, weights_digest: str, *, kind: str) -> str:
+        return array_key(content, encoder=name, weights_digest=weights_digest, parameters={"of": kind})
+
+
+def labels_of(suite: Suite) -> tuple[str, ...]:
+    """Classes that the checks of a suite name, sorted: what a detector is asked to look for."""
+    return tuple(sorted({label for case in suite.cases for label in _case_labels(case)}))
+
+
+def _case_labels(case: Case) -> Iterable[str]:
+    for check in case.checks:
+        for name in ("label", "subject", "object"):
+            label = getattr(check, name, None)
+            if label is not None:
+                yield label
+        yield from getattr(check, "allowed", ())

@@ -1,0 +1,92 @@
+"""What is decided: the default gates, their margins and their order.
+
+Primary gates share one error rate (Holm); style gates share a second one. A run whose LoRA changes nothing fails with
+a probability of at most twice the significance level, however the gates depend on each other.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from lorabench.errors import SpecError
+from lorabench.records.config import GateConfig
+
+Kind = Literal["broken", "copy", "prompt", "anatomy", "style"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One decision of a run."""
+
+    name: str
+    kind: Kind
+    """Its place in the order broken → copy → prompt → anatomy → style."""
+    metric: str
+    margin: float
+    """Largest harm tolerated, in the metric's unit."""
+    says: str
+    """What a failure means, for the headline."""
+    required: bool = True
+    """Whether the run cannot pass while this gate is unmeasured, in a suite that holds cases for it."""
+    support: tuple[float, float] | None = None
+    """Smallest and largest difference the metric can take. Set for yes-or-no metrics, whose rare whole losses a t-interval
+    would not see; graded scores need it no more than means do."""
+    hard: bool = False
+    """Decided without statistics: one broken picture whose control is whole is one too many."""
+
+    @property
+    def primary(self) -> bool:
+        """Whether it shares the primary gates' error rate."""
+        return self.kind != "style" and not self.hard
+
+
+DEFAULT_GATES = (
+    Gate("broken", "broken", "broken_rate", 0.01, "pictures are broken", support=(-1.0, 1.0), hard=True),
+    Gate("copy", "copy", "copy_rate", 0.10, "training pictures are copied", support=(-1.0, 1.0)),
+    Gate("prompt", "prompt", "prompt_following_score", 0.10, "prompts are followed less"),
+    Gate("anatomy", "anatomy", "anatomy_score", 0.30, "figures have the wrong number of parts", support=(-1.0, 1.0)),
+    Gate("palette", "style", "palette_compliance_score", 0.15, "colours asked for are not given"),
+    Gate("palette-collapse", "style", "palette_collapse", 0.40, "the palette no longer answers to the prompt"),
+    Gate("photo-bleed", "style", "photo_bleed", 0.50, "photo texture bleeds into the style", required=False),
+    Gate("foils", "style", "foil_accuracy_score", 0.10, "the prompt is no longer told from its foils", required=False),
+)
+"""In the order of testing and naming. Margins are chosen for use, from what a person would not accept; see
+`docs/gates.md`. None is fitted to an adapter."""
+
+
+class UnknownGateError(SpecError):
+    """A configured gate does not exist."""
+
+    def __init__(self, name: str) -> None:
+        known = [gate.name for gate in DEFAULT_GATES]
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."
+        super().__init__(f"[gates] must name existing gates; found {name!r}. {hint}")
+        self.name = name
+
+
+def configured_gates(changes: Mapping[str, GateConfig]) -> tuple[Gate, ...]:
+    """The default gates with a configuration's margins, without those it turns off.
+
+    Raises:
+        UnknownGateError: The configuration names a gate that does not exist.
+    """
+    known = {gate.name for gate in DEFAULT_GATES}
+    for name in changes:
+        if name not in known:
+            raise UnknownGateError(name)
+    gates = []
+    for gate in DEFAULT_GATES:
+        change = changes.get(gate.name, GateConfig())
+        if change.enabled:
+            gates.append(
+                replace(
+                    gate,
+                    margin=gate.margin if change.margin is None else change.margin,
+                    required=gate.required if change.required is None else change.required,
+                )
+            )
+    return tuple(gates)

@@ -1,0 +1,219 @@
+"""Indices of whole arms: palette collapse and pull, photo bleed. Their zero is the reference, so they are differences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorabench.errors import MeasurementError
+from lorabench.evaluation.comparing import Reference, from_interval
+from lorabench.evaluation.encoding import Features
+from lorabench.metrics.palette import PALETTE_COLLAPSE, PALETTE_PULL, mean_training_distance
+from lorabench.metrics.response import PromptResponse, collapse_index, collapse_problem, distance_matrix
+from lorabench.metrics.texture import PHOTO_BLEED, TextureAxis, axis_problem, texture_values
+from lorabench.records.comparison import Comparison
+from lorabench.records.measurement import Metric, SetMeasurement, Unmeasured
+from lorabench.records.plan import Arm, Cell
+from lorabench.statistics.intervals import DifferenceInterval
+from lorabench.statistics.resampling import two_stage_bootstrap
+
+Floats = NDArray[np.float64]
+Grid = Mapping[str, tuple[int, ...]]
+"""Case to the seeds that both arms have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resampling:
+    """How intervals of indices are made."""
+
+    seed: int
+    n_resamples: int
+    confidence_level: float
+
+    def rng(self, metric: str) -> np.random.Generator:
+        """A generator of the metric's own: adding a metric does not move the intervals of the others."""
+        return np.random.default_rng([self.seed, *metric.encode()])
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingLook:
+    """The training pictures as numbers, after a VAE round trip and the same resizing.
+
+    Attributes:
+        sigmas: Smooth-zone sigma of each, (m,), grey levels.
+        fractions: Flat fraction of each, (m,).
+        palettes: Palette embeddings, (m, d).
+    """
+
+    sigmas: Floats
+    fractions: Floats
+    palettes: Floats
+
+
+def palette_collapse_of(features: Features, *, scale: float, resampling: Resampling) -> Comparison | Unmeasured:
+    """How much of the control's colour response the candidate has lost, over the palette cases."""
+    grid = _common(features, (Arm.CANDIDATE, Arm.CONTROL), scale=scale, of=features.palette)
+    arms = {}
+    try:
+        for arm in (Arm.CANDIDATE, Arm.CONTROL):
+            vectors, cases = _palettes(features, grid, arm=arm, scale=scale)
+            arms[arm] = PromptResponse(distance_matrix(vectors), cases)
+    except ValueError:
+        return Unmeasured(
+            metric=PALETTE_COLLAPSE.name,
+            reason=f"a collapse needs palette cases with two seeds or more; found {len(grid)} palette cases.",
+        )
+    if problem := collapse_problem(arms[Arm.CONTROL]):
+        return Unmeasured(metric=PALETTE_COLLAPSE.name, reason=problem)
+
+    def statistic(rows: Any) -> Any:
+        flat = np.asarray(rows).reshape(len(rows), -1)
+        return collapse_index(arms[Arm.CANDIDATE], arms[Arm.CONTROL], rows=flat)
+
+    numbers = np.arange(len(arms[Arm.CONTROL].cases))
+    data = [numbers[arms[Arm.CONTROL].cases == case] for case in range(len(grid))]
+    return _resampled(PALETTE_COLLAPSE, statistic, data, reference="B1", resampling=resampling)
+
+
+def palette_pull_of(
+    features: Features, training: TrainingLook | None, *, scale: float, resampling: Resampling
+) -> Comparison | Unmeasured:
+    """How far the candidate's colours have moved to the training pictures', over the palette cases."""
+    grid = _common(features, (Arm.CANDIDATE, Arm.CONTROL), scale=scale, of=features.palette)
+    if training is None or not grid:
+        reason = "a pull needs training pictures and palette cases; found none of one of them."
+        return Unmeasured(metric=PALETTE_PULL.name, reason=reason)
+    candidate, cases = _palettes(features, grid, arm=Arm.CANDIDATE, scale=scale)
+    control, _ = _palettes(features, grid, arm=Arm.CONTROL, scale=scale)
+    pairs = np.stack(
+        [mean_training_distance(candidate, training.palettes), mean_training_distance(control, training.palettes)],
+        axis=1,
+    )  # (n, 2)
+    data = [pairs[cases == case] for case in range(len(grid))]
+
+    def statistic(drawn: Any) -> Any:
+        means = [np.concatenate(sample).mean(axis=0) for sample in drawn]
+        return np.array([1.0 - candidate / control for candidate, control in means])
+
+    return _resampled(PALETTE_PULL, statistic, data, reference="B1", resampling=resampling)
+
+
+def photo_bleed_of(
+    features: Features, training: TrainingLook | None, *, scale: float, resampling: Resampling
+) -> Comparison | Unmeasured:
+    """Where the candidate's texture lies between training pictures (0) and base (1), the larger of two readings."""
+    name = PHOTO_BLEED.name
+    if training is None:
+        return Unmeasured(metric=name, reason="a bleed needs training pictures; none are configured.")
+    grid = _common(features, (Arm.CANDIDATE, Arm.BASE), scale=scale, of=features.texture)
+    if not grid:
+        return Unmeasured(metric=name, reason="a bleed needs pictures of base (B0) and candidate; found none.")
+    data = [_textures(features, case, seeds, scale=scale) for case, seeds in grid.items()]
+    axes: dict[TextureAxis, Floats] = {"sigma": training.sigmas, "flat_fraction": training.fractions}
+    means = np.stack([case.mean(axis=0) for case in data])  # (k, 4)
+    problems = {
+        axis: axis_problem(axes[axis], means[:, 2 * index + 1], axis=axis) for index, axis in enumerate(axes)
+    }
+    readable = [index for index, axis in enumerate(axes) if problems[axis] is None]
+    if not readable:
+        return Unmeasured(metric=name, reason=" ".join(str(problem) for problem in problems.values()))
+    lows = [float(texture_values(values, axis=axis).mean()) for axis, values in axes.items()]
+
+    def statistic(drawn: Any) -> Any:
+        by_case = [np.stack([case.mean(axis=0) for case in sample]) for sample in drawn]
+        return np.array([max(_position(sample, index, lows[index]) for index in readable) for sample in by_case])
+
+    return _resampled(PHOTO_BLEED, statistic, data, reference="training", resampling=resampling)
+
+
+def set_measurement(comparison: Comparison, *, arm: Arm, scale: float, n_pictures: int) -> SetMeasurement:
+    """An index as a measurement of the candidate's arm."""
+    return SetMeasurement(
+        metric=comparison.metric,
+        metric_version=comparison.metric_version,
+        arm=arm,
+        scale=scale,
+        value=comparison.estimate,
+        low=comparison.low,
+        high=comparison.high,
+        confidence_level=comparison.confidence_level,
+        n_cases=comparison.n_cases,
+        n_pictures=n_pictures,
+        method=comparison.method,
+    )
+
+
+def _position(means: Floats, index: int, low: float) -> float:
+    """Position of the candidate between training (`low`) and base; columns are candidate, base for each axis."""
+    axis: TextureAxis = "sigma" if index == 0 else "flat_fraction"
+    candidate = float(texture_values(means[:, 2 * index], axis=axis).mean())
+    base = float(texture_values(means[:, 2 * index + 1], axis=axis).mean())
+    return (candidate - low) / (base - low)
+
+
+def _resampled(
+    metric: Metric, statistic: Any, data: Sequence[Any], *, reference: Reference, resampling: Resampling
+) -> Comparison | Unmeasured:
+    """Bootstrap an index that takes lists of resamples (pull, bleed) or an array of row numbers (collapse)."""
+    vectorized = data[0].ndim == 1 and len({len(case) for case in data}) == 1
+    whole = statistic if vectorized else _one_by_one(statistic, rows=data[0].ndim == 1)
+    try:
+        interval: DifferenceInterval = two_stage_bootstrap(
+            whole,
+            data,
+            rng=resampling.rng(metric.name),
+            confidence_level=resampling.confidence_level,
+            n_resamples=resampling.n_resamples,
+            vectorized=vectorized,
+        )
+    except MeasurementError as error:
+        return Unmeasured(metric=metric.name, reason=str(error))
+    return from_interval(metric, interval, candidate_arm=Arm.CANDIDATE, reference_name=reference)
+
+
+def _one_by_one(statistic: Any, *, rows: bool) -> Any:
+    def one(sample: Any) -> float:
+        return float(statistic(np.concatenate(sample)[None] if rows else [sample])[0])
+
+    return one
+
+
+def _common(features: Features, arms: tuple[Arm, Arm], *, scale: float, of: Mapping[str, object]) -> dict[str, tuple[int, ...]]:
+    """Cases and seeds of which both arms' pictures have the feature; cases in order."""
+    seeds: dict[Arm, dict[str, set[int]]] = {arm: {} for arm in arms}
+    for cell, sha in features.digest_of.items():
+        if cell.arm in seeds and sha in of:
+            seeds[cell.arm].setdefault(cell.case, set()).add(cell.seed)
+    first, second = (seeds[arm] for arm in arms)
+    common = {case: tuple(sorted(first[case] & second[case])) for case in sorted(first.keys() & second.keys())}
+    return {case: both for case, both in common.items() if both}
+
+
+def _sha(features: Features, arm: Arm, case: str, seed: int, *, scale: float) -> str:
+    return features.digest_of[Cell(arm=arm, case=case, seed=seed, scale=scale if arm.uses_adapter else 0.0)]
+
+
+def _palettes(
+    features: Features, grid: Grid, *, arm: Arm, scale: float
+) -> tuple[Floats, NDArray[np.intp]]:
+    """Palette embeddings of an arm, (n, d), and the number of each picture's case, (n,)."""
+    vectors, cases = [], []
+    for number, (case, seeds) in enumerate(grid.items()):
+        for seed in seeds:
+            vectors.append(features.palette[_sha(features, arm, case, seed, scale=scale)])
+            cases.append(number)
+    return np.asarray(vectors, dtype=np.float64), np.asarray(cases, dtype=np.intp)
+
+
+def _textures(features: Features, case: str, seeds: Sequence[int], *, scale: float) -> Floats:
+    """(s, 4): sigma of candidate and base, flat fraction of candidate and base."""
+    rows = []
+    for seed in seeds:
+        candidate = features.texture[_sha(features, Arm.CANDIDATE, case, seed, scale=scale)]
+        base = features.texture[_sha(features, Arm.BASE, case, seed, scale=scale)]
+        rows.append([candidate[0], base[0], candidate[1], base[1]])
+    return np.asarray(rows)

@@ -1,0 +1,206 @@
+"""One HTML page that shows a run: no request leaves it, and it is complete without JavaScript."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from lorabench.records.plan import Arm
+from lorabench.records.results import Results
+from lorabench.report import notation
+from lorabench.report.case_view import CaseReader, CaseView
+from lorabench.report.interval_drawing import draw_interval
+from lorabench.report.run_view import (
+    family_table,
+    missing_rows,
+    pictures_left_over,
+    set_table,
+    tally,
+    tone,
+)
+from lorabench.report.thumbnails import PictureSource, make_thumbnails
+
+OPEN_SEEDS = 2
+"""Seeds of a case that are shown at once; the others are folded away."""
+
+
+def render_html(
+    results: Results,
+    *,
+    picture: PictureSource,
+    training_images_included: bool = True,
+    max_edge: int = 256,
+) -> str:
+    """Render a run as one self-contained HTML page.
+
+    Everything that comes from a suite, a file or a judge is escaped; a content security policy forbids the page every
+    request and every script but its own. Pictures are WebP previews, each content embedded once.
+
+    Args:
+        results: The run.
+        picture: SHA-256 of the pixels to the picture, uint8 (h, w, 3) RGB; None where it is gone, which the page says.
+        training_images_included: Whether pictures of the training set are embedded. Without, the page names the
+            nearest one and its distance only.
+        max_edge: Longest edge of a preview, in pixels.
+
+    Returns:
+        The page.
+
+    Raises:
+        ValueError: `max_edge` is not positive.
+    """
+    reader = CaseReader(results)
+    cases = reader.read_all()
+    shown = shown_pictures(cases, training_images_included=training_images_included)
+    style, script = _asset("css", "report.css"), _asset("js", "report.js")
+    template = _environment().get_template("report.html.j2")
+    return template.render(
+        results=results,
+        reader=reader,
+        cases=cases,
+        thumbnails=make_thumbnails(shown, picture=picture, max_edge=max_edge),
+        training_images_included=training_images_included,
+        max_edge=max_edge,
+        open_seeds=OPEN_SEEDS,
+        policy=content_security_policy(style=style, script=script),
+        style=Markup(style),  # noqa: S704 - our own file
+        script=Markup(script),  # noqa: S704 - our own file
+        **_facts(results),
+    )
+
+
+def write_html(
+    results: Results,
+    path: Path,
+    *,
+    picture: PictureSource,
+    training_images_included: bool = True,
+    max_edge: int = 256,
+) -> Path:
+    """Render a run and put the page at `path` in one move: a reader never sees half a page.
+
+    Args:
+        results: The run.
+        path: Where the page goes; folders are made, an earlier page is replaced.
+        picture: As for `render_html`.
+        training_images_included: As for `render_html`.
+        max_edge: As for `render_html`.
+
+    Returns:
+        `path`.
+    """
+    page = render_html(results, picture=picture, training_images_included=training_images_included, max_edge=max_edge)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    draft = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(page)
+        draft.chmod(0o644)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+def shown_pictures(cases: Iterable[CaseView], *, training_images_included: bool) -> list[str]:
+    """SHA-256 of each picture on the page, as often as it stands there."""
+    seeds = [seed for case in cases for seed in case.seeds]
+    shown = [picture.image.sha256 for seed in seeds for picture in seed.pictures if picture.image is not None]
+    if training_images_included:
+        nearest = [seed.neighbour.training for seed in seeds if seed.neighbour is not None]
+        shown += [training.sha256 for training in nearest if training is not None]
+    return shown
+
+
+def content_security_policy(*, style: str, script: str) -> str:
+    """A policy that lets the page show embedded pictures and run exactly these two texts, and nothing else.
+
+    Args:
+        style: Content of the one `<style>` element.
+        script: Content of the one `<script>` element.
+
+    Returns:
+        The value of a `Content-Security-Policy`.
+    """
+    return (
+        "default-src 'none'; img-src data:; "
+        f"style-src '{_source_hash(style)}'; script-src '{_source_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def mark_phrase(text: str, phrase: str) -> Markup:
+    """Escape a prompt and put the style phrase in it into `<mark>`.
+
+    >>> str(mark_phrase("a dog, ohwx <b>", "ohwx"))
+    'a dog, <mark>ohwx</mark> &lt;b&gt;'
+    """
+    if not phrase:
+        return Markup.escape(text)
+    return Markup("<mark>{}</mark>").format(phrase).join(text.split(phrase))
+
+
+def _facts(results: Results) -> Mapping[str, Any]:
+    return {
+        "tally": tally(results),
+        "families": family_table(results),
+        "family_sizes": Counter(case.family for case in results.suite.cases),
+        "sets": set_table(results),
+        "missing": missing_rows(results),
+        "left_over": pictures_left_over(results),
+        "trigger": results.style.of(Arm.CANDIDATE),
+        "suite_digest": results.suite.content_digest(),
+        "results_digest": results.content_digest(),
+    }
+
+
+def _source_hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
+
+
+@cache
+def _asset(folder: str, name: str) -> str:
+    return resources.files("lorabench.report").joinpath(folder, name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("lorabench.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals.update(
+        number=notation.number,
+        given=notation.given,
+        signed=notation.signed,
+        interval=notation.interval,
+        p_value=notation.p_value,
+        percent=notation.percent,
+        counted=notation.counted,
+        seconds=notation.seconds,
+        metric_words=notation.metric_words,
+        against=notation.against,
+        direction=notation.direction,
+        hex_colors=notation.hex_colors,
+        draw_interval=draw_interval,
+        mark_phrase=mark_phrase,
+        tone=tone,
+        zip=zip,
+    )
+    return environment
