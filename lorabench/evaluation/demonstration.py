@@ -88,9 +88,9 @@ def world_config(
         model=ModelConfig(base=str(base), device="cpu"),
         candidate=CandidateConfig(lora="" if lora is None else str(lora), scale=scale),
         style=STYLE,
-        generation=GenerationSettings(**settings),
+        generation=GenerationSettings(**settings["generation"]),
         training_set=TrainingSetConfig(folder=training),
-        judges=JudgesConfig(clip=f"local-dir:{shipped_data("fixtures/models/tiny-clip")}", detector="oracle", device="cpu"),
+        judges=JudgesConfig(clip=f"local-dir:{shipped_data('fixtures/models/tiny-clip')}", detector="oracle", device="cpu"),
         runs_dir=runs_dir,
         cache_dir=cache_dir,
     )

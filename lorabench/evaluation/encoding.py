@@ -54,7 +54,7 @@ class Features:
     texts: dict[str, Vector] = field(default_factory=dict)
     """Unit vectors (d,) of sentences."""
     palette: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    """Palette embeddings of the pictures of palette cases."""
+    """Palette embeddings of the pictures of palette cases, without the even background, which varies by seed."""
     distances: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     """LPIPS distances to the training pictures and whether the mirror image was nearer (0 or 1), (2, m); empty where
     there is no LPIPS judge."""
@@ -143,7 +143,7 @@ class Encoder:
             features.texture[sha] = smooth_zone_sigma(picture), flat_fraction(picture)
         features.colors[sha] = tuple(dominant_colors(picture))
         if self._wants_palette(image):
-            features.palette[sha] = palette_embedding(picture).astype(np.float32)
+            features.palette[sha] = palette_embedding(picture, foreground_only=True).astype(np.float32)
 
     def _detect(self, images: Sequence[Image], pictures: Sequence[Picture]) -> None:
         detector = self._judges.detector

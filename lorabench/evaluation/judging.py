@@ -67,7 +67,7 @@ def conclude(
         gates: The gates themselves.
         complete: Every case of the suite was planned and every planned picture was made.
         missing: What is missing from a complete run, in words.
-        identical: Every candidate picture is bit-equal to its control.
+        identical: Every candidate picture is bit-equal to its control: nothing can be worse, measured or not.
 
     Returns:
         The run's verdict, with the exit code of the command line: 3 > 5 > 1 > 4 > 0.
@@ -77,7 +77,11 @@ def conclude(
     open_ = [verdict for verdict in verdicts if verdict.outcome is Outcome.INCONCLUSIVE]
     blind = [verdict for verdict in verdicts if verdict.outcome is Outcome.UNMEASURED and verdict.required]
     decided = [verdict for verdict in verdicts if verdict.outcome is not Outcome.UNMEASURED]
-    if failed:
+    if identical:
+        outcome, blind, open_ = Outcome.PASS, [], []
+        headline = "Identical to the base: every picture is bit-equal to its control."
+        decided = list(verdicts)
+    elif failed:
         outcome = Outcome.FAIL
         headline = "Worse than the base: " + "; ".join(says[verdict.gate] for verdict in failed) + "."
     elif blind or not decided:
@@ -88,9 +92,7 @@ def conclude(
         headline = f"Not decided: {_names(open_)} needs more cases."
     else:
         outcome = Outcome.PASS
-        headline = "Identical to the base: every picture is bit-equal to its control." if identical else (
-            f"No worse than the base within every margin, on {len(decided)} gates."
-        )
+        headline = f"No worse than the base within every margin, on {len(decided)} gates."
     if not complete:
         headline = f"Incomplete ({missing}). {headline}"
     return RunVerdict(

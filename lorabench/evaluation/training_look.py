@@ -80,7 +80,7 @@ class Training:
         return TrainingLook(
             sigmas=np.array([smooth_zone_sigma(picture) for picture in self.decoded]),
             fractions=np.array([flat_fraction(picture) for picture in self.decoded]),
-            palettes=np.stack([palette_embedding(picture) for picture in self.decoded]),
+            palettes=np.stack([palette_embedding(picture, foreground_only=True) for picture in self.decoded]),
         )
 
     def records(self) -> tuple[TrainingPicture, ...]:

@@ -89,6 +89,8 @@ class SyntheticBackend:
     """Draws cells. Equal cells give equal pixels, whatever the batch, the order or the process."""
 
     name = "synthetic"
+    needs_device = False
+    """Any number of processes may draw at once."""
 
     def __init__(
         self,

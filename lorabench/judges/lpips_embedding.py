@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lorabench.judges.devices import full_precision, resolve_device, untouched_random_state
+from lorabench.judges.devices import full_precision, resolve_device
 from lorabench.judges.digests import tensors_digest
 from lorabench.judges.pictures import check_pictures, resized
 from lorabench.judges.protocols import Picture, Vectors
@@ -149,15 +149,26 @@ def _channel_factors(head: Any) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _lpips_model(net: LpipsNet) -> Any:
-    """The `lpips` network with its own heads and a trunk still to be filled; the global random state stays as it is."""
+    """The `lpips` network with the heads of its own package and a trunk still to be filled.
+
+    It is laid out without memory first: the package would draw random numbers for a whole classifier, of which it keeps
+    the convolutions.
+    """
     declare_missing_operators()
     import warnings
 
     import lpips
+    import torch
 
-    with untouched_random_state(), warnings.catch_warnings():
+    with torch.device("meta"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*'(pretrained|weights)'.*")  # lpips uses torchvision's old keyword
-        model = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
+        model = lpips.LPIPS(net=net, pretrained=False, pnet_rand=True, verbose=False)
+    model.to_empty(device="cpu")
+    model.scaling_layer = lpips.ScalingLayer()
+    heads_file = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{net}.pth"
+    heads = torch.load(heads_file, map_location="cpu", weights_only=True)
+    for level, head in enumerate(model.lins):
+        head.load_state_dict({"model.1.weight": heads[f"lin{level}.model.1.weight"]})
     return model.eval().requires_grad_(requires_grad=False)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -83,19 +84,23 @@ def palette_embedding(
         just visible).
     """
     check_picture(picture)
-    lab = picture_oklab(picture)
+    lab = picture_oklab(picture).astype(np.float32)
     colors = lab[~background_mask(picture)] if foreground_only else lab.reshape(-1, 3)
-    return sliced_embedding(colors[:, 1:] if chroma_only else colors).astype(np.float32)
+    return sliced_embedding(colors[:, 1:] if chroma_only else colors)
 
 
-def sliced_embedding(points: Floats) -> Floats:
-    """Sorted projections of points (n, d), scaled so that Euclidean distances of embeddings are SW2 distances."""
+def sliced_embedding(points: NDArray[Any]) -> NDArray[Any]:
+    """Sorted projections of points (n, d), scaled so that Euclidean distances of embeddings are SW2 distances.
+
+    As precise as the points are.
+    """
     rows = np.random.default_rng(_PIXEL_SEED).random(N_PIXELS)
     drawn = points[(rows * len(points)).astype(np.int64)]  # (4096, d)
-    sorted_values = np.sort(directions(points.shape[1]) @ drawn.T, axis=1)  # (128, 4096)
+    sorted_values = np.sort(directions(points.shape[1]).astype(points.dtype) @ drawn.T, axis=1)  # (128, 4096)
     return np.asarray(sorted_values.ravel() / math.sqrt(sorted_values.size))
 
 
+@cache
 def directions(d: int) -> Floats:
     """The fixed unit vectors projected on, (128, d), with second moment exactly I / d.
 

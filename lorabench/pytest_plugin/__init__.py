@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,9 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, Any, Any]:
     if is_distributed(config):
         options = read_options(config, environ=os.environ)
         if options.enabled:
-            apply_policy(config, options, n_devices=count_devices(os.environ), needs_device=_needs_device(config, options))
+            apply_policy(
+                config, options, n_devices=count_devices(os.environ), needs_device=_needs_device(config, options)
+            )
     return (yield)
 
 
@@ -114,6 +116,7 @@ def pytest_collection_modifyitems(
     items += completeness_items(session_of(config, options), items, root=session)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Tell the runner which prompts were selected: windows are made of them."""
     suites = _suites(session.config)
@@ -137,7 +140,7 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
     """Fail once with everything `lora_check` found wrong."""
     outcome = yield
-    check = pyfuncitem.funcargs.get("lora_check")
+    check: Any = pyfuncitem.funcargs.get("lora_check")
     if check is not None:
         check.conclude()
     return outcome
@@ -155,7 +158,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any, error: object) -> None:
+def pytest_testnodedown(node: Any) -> None:
     """Keep what a worker says about its suites."""
     sent = getattr(node, "workeroutput", {}).get("lorabench", [])
     node.config.stash.setdefault(FROM_WORKERS, []).extend(sent)
@@ -163,14 +166,12 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """What was evaluated, the gates, and where the report lies; nothing without suites."""
-    records: Iterable[Mapping[str, Any]] = config.stash.get(FROM_WORKERS, [])
     suites = _suites(config)
-    if suites is not None:
-        records = [*records, *suites.runner.records()]
+    records = [*config.stash.get(FROM_WORKERS, []), *(suites.runner.records() if suites is not None else [])]
     if records and not config.option.collectonly:
         from lorabench.pytest_plugin.summary import write_summary
 
-        write_summary(terminalreporter, list(records), options=config.stash[OPTIONS])
+        write_summary(terminalreporter, records, options=config.stash[OPTIONS])
 
 
 @pytest.fixture(scope="session")
@@ -212,8 +213,11 @@ def lora_prompt(request: pytest.FixtureRequest) -> Case:
 @pytest.fixture
 def lora_result(request: pytest.FixtureRequest, lora_runner: Runner, lora_backend: Backend | None) -> CaseView:
     """Pictures, measurements and checks of this test's prompt; made with its window if need be."""
+    from lorabench.pytest_plugin.suite_items import told_without_trace
+
     reference = _prompt(request)
-    return lora_runner.view(reference.subject, reference.case.id, backend=lora_backend)
+    with told_without_trace():
+        return lora_runner.view(reference.subject, reference.case.id, backend=lora_backend)
 
 
 @pytest.fixture

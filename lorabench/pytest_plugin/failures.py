@@ -71,8 +71,7 @@ def metric_means(view: CaseView) -> list[tuple[str, float | None, float | None]]
     for item in view.measurements:
         values.setdefault(item.metric, {}).setdefault(item.cell.arm, []).append(item.value)
     return [
-        (metric, _mean(by_arm.get(Arm.CANDIDATE)), _mean(by_arm.get(Arm.CONTROL)))
-        for metric, by_arm in values.items()
+        (metric, _mean(by_arm.get(Arm.CANDIDATE)), _mean(by_arm.get(Arm.CONTROL))) for metric, by_arm in values.items()
     ]
 
 

@@ -62,7 +62,9 @@ def add_options(parser: pytest.Parser) -> None:
     """Register the flags and ini keys."""
     group = parser.getgroup("lorabench", "regression tests for text-to-image LoRAs")
     flag = group.addoption
-    flag("--lorabench", action="store_true", default=None, help="make pictures and judge gates (else suites are skipped)")
+    flag(
+        "--lorabench", action="store_true", default=None, help="make pictures and judge gates (else suites are skipped)"
+    )
     flag("--lorabench-config", metavar="PATH", help="settings file (default: lorabench.toml or [tool.lorabench])")
     flag("--lorabench-base", metavar="ID", help="base model, a folder or a hub id")
     flag(

@@ -55,10 +55,11 @@ def adopt(item: pytest.Item) -> None:
 
 def prompt_of(request: pytest.FixtureRequest) -> PromptReference:
     """The prompt a test is about."""
-    reference = request.node.stash.get(PROMPT, None)
+    reference: PromptReference | None = request.node.stash.get(PROMPT, None)
     if reference is None:
         pytest.fail(
-            "lora_prompt needs a prompt; this test has none. Mark it with lora_suite('<file>.lora.yaml').", pytrace=False
+            "lora_prompt needs a prompt; this test has none. Mark it with lora_suite('<file>.lora.yaml').",
+            pytrace=False,
         )
     return reference
 

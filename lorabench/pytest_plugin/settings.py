@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorabench.pytest_plugin.distribution import count_devices, worker_index
-from lorabench.pytest_plugin.options import REQUIRE_COMPLETE_VARIABLE, LorabenchWarning
+from lorabench.pytest_plugin.options import LorabenchWarning
 from lorabench.storage.config_files import load_config
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ def resolve_settings(config: pytest.Config, options: Options, candidate: Candida
         stated["candidate.lora"] = candidate.path
     if candidate.scale is not None:
         stated["candidate.scale"] = candidate.scale
-    environ = {name: value for name, value in os.environ.items() if name != REQUIRE_COMPLETE_VARIABLE}
-    found, origins = load_config(stated, start=config.rootpath, explicit=options.config_file, environ=environ)
+    found, origins = load_config(stated, start=config.rootpath, explicit=options.config_file, environ=os.environ)
     changes: dict[str, Any] = {"runs_dir": config.rootpath / found.runs_dir}
     changes["baselines_dir"] = config.rootpath / found.baselines_dir
     if options.baseline_off:
@@ -70,7 +69,7 @@ def tolerate_missing_baseline(config: Config, options: Options) -> Config:
 @cache
 def read_captions(folder: Path, captions: Path | None) -> Mapping[str, str]:
     """Training captions by picture name; no picture is read."""
-    from lorabench.storage import training_set
+    from lorabench.storage import training_set  # reads pictures elsewhere, so it brings NumPy
 
     return training_set.read_captions(folder, captions)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,17 +15,14 @@ from lorabench.evaluation.gates import configured_gates
 from lorabench.pytest_plugin import failures
 from lorabench.pytest_plugin.options import LorabenchWarning
 from lorabench.pytest_plugin.runner import Runner, Subject
-from lorabench.pytest_plugin.stash import GATE, PROMPT, SESSION
 from lorabench.pytest_plugin.settings import read_captions, resolve_settings, tolerate_missing_baseline
+from lorabench.pytest_plugin.stash import GATE, PROMPT, SESSION
 from lorabench.records.comparison import Outcome
-from lorabench.records.plan import Arm
 from lorabench.storage.heldout import HeldOutError, check_held_out
 from lorabench.storage.suite_files import LoadedSuite, read_suite
 
 if TYPE_CHECKING:
     import os
-
-    from _pytest._code.code import ExceptionInfo, TerminalRepr  # typing only: pytest names them nowhere else
 
     from lorabench.generation.protocol import Backend
     from lorabench.pytest_plugin.options import Candidate, Options
@@ -139,24 +137,26 @@ class SuiteFile(pytest.File):
     options: Options
 
     def collect(self) -> Iterator[pytest.Item]:
-        """Read the suite and list its items."""
+        """Read the suite and list its items.
+
+        Raises:
+            CollectError: The suite or the settings are wrong; the message names file, line and key.
+        """
         session = session_of(self.config, self.options)
         declared = session.declared[self.path] = Declared(self)
-        for subject in session.subjects(self.path):
+        try:
+            subjects = session.subjects(self.path)
+        except LorabenchError as error:
+            raise self.CollectError(str(error)) from None
+        for subject in subjects:
             declared.names += [_item_name(case.id, subject) for case in subject.suite.cases]
             for case in subject.suite.cases[: subject.config.limit]:
                 yield _prompt_item(self, subject, case, session)
-        for subject in session.subjects(self.path):
+        for subject in subjects:
             for gate, metric in _gates(subject):
                 name = _item_name(f"gate[{gate}]", subject)
                 declared.names.append(name)
                 yield _gate_item(self, subject, name=name, gate=gate, metric=metric)
-
-    def repr_failure(self, excinfo: ExceptionInfo[BaseException]) -> str | TerminalRepr:
-        """Errors of the suite and the settings without a Python trace; they name file, line and key."""
-        if isinstance(excinfo.value, LorabenchError):
-            return str(excinfo.value)
-        return super().repr_failure(excinfo)
 
 
 class SuiteItem(pytest.Function):
@@ -168,12 +168,6 @@ class SuiteItem(pytest.Function):
     def reportinfo(self) -> tuple[os.PathLike[str], int, str]:
         """The prompt's place in the suite file."""
         return self.path, self.line - 1, self.name
-
-    def repr_failure(self, excinfo: ExceptionInfo[BaseException]) -> str | TerminalRepr:  # type: ignore[override]
-        """A domain error without a Python trace; a crash with one."""
-        if isinstance(excinfo.value, LorabenchError):
-            return excinfo.getrepr(style="value")
-        return super().repr_failure(excinfo)
 
 
 class CompletenessItem(pytest.Item):
@@ -195,7 +189,9 @@ class CompletenessItem(pytest.Item):
         return self.path, 0, self.name
 
 
-def completeness_items(session: SuiteSession, items: Sequence[pytest.Item], *, root: pytest.Session) -> list[pytest.Item]:
+def completeness_items(
+    session: SuiteSession, items: Sequence[pytest.Item], *, root: pytest.Session
+) -> list[pytest.Item]:
     """A failing item for each suite of which something is missing from the selection."""
     selected = {(item.path, item.name) for item in items}
     found: list[pytest.Item] = []
@@ -229,11 +225,21 @@ def scheduled(items: Iterable[pytest.Item]) -> list[tuple[Any, str]]:
     return [(ref.subject.key, ref.case.id) for item, ref in references if ref is not None and not _is_skipped(item)]
 
 
+@contextmanager
+def told_without_trace() -> Iterator[None]:
+    """Turn errors that a person must act on into a failure with their message; a crash keeps its trace."""
+    try:
+        yield
+    except LorabenchError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
 def hold_prompt(request: pytest.FixtureRequest, lora_runner: Runner, lora_backend: Backend | None) -> None:
     """Body of a prompt item."""
     item = request.node
     reference = item.stash[PROMPT]
-    view = lora_runner.view(reference.subject, reference.case.id, backend=lora_backend)
+    with told_without_trace():
+        view = lora_runner.view(reference.subject, reference.case.id, backend=lora_backend)
     faults = failures.prompt_faults(reference.case, view)
     record = item.user_properties.append
     record(("lorabench.prompt_id", reference.case.id))
@@ -253,7 +259,8 @@ def hold_gate(request: pytest.FixtureRequest, lora_runner: Runner, lora_backend:
     """Body of a gate item: pull the whole suite, whatever was selected, then look at the verdict."""
     item = request.node
     subject, gate = item.stash[GATE]
-    results = lora_runner.results(subject, backend=lora_backend)
+    with told_without_trace():
+        results = lora_runner.results(subject, backend=lora_backend)
     require_complete = request.config.stash[SESSION].options.require_complete
     if results.failed:
         pytest.fail(failures.incomplete_text(results), pytrace=False)
@@ -365,13 +372,8 @@ def _repeat(item: pytest.Item, config: Config) -> str:
     if item.config.get_verbosity() < 2:
         return ""
     settings = config.generation.model_dump_json(exclude_none=True)
-    arms = ", ".join(f"{arm}: {Arm(arm).name.lower()}" for arm in config.arms)
+    base, adapter = config.model.base or "-", config.candidate.lora or "-"
     return (
-        f"\n  settings: {plain_settings(config)} {settings}\n  arms: {arms}"
+        f"\n  base {base}, adapter {adapter} at scale {config.candidate.scale:g}, {settings}"
         f"\n  alone: pytest --lorabench '{item.nodeid}'"
     )
-
-
-def plain_settings(config: Config) -> str:
-    """Base, adapter and scale in words."""
-    return f"base {config.model.base or '-'}, adapter {config.candidate.lora or '-'} at scale {config.candidate.scale:g},"

@@ -51,8 +51,9 @@ class Thumbnail:
 def encode_webp(pixels: NDArray[np.uint8], *, max_edge: int) -> tuple[bytes, int, int]:
     """Encode one picture for a page.
 
-    A picture with no edge beyond 256 px and beyond `max_edge` keeps its size, and is stored losslessly or at quality
-    90, whichever is the smaller file. Larger ones are shrunk (Lanczos) and stored at quality 82.
+    A picture with no edge beyond 256 px and beyond `max_edge` keeps its size, and is stored at quality 90, or
+    losslessly where it has few colours and that is the smaller file. Larger ones are shrunk (Lanczos) and stored at
+    quality 82.
 
     Args:
         pixels: uint8 (h, w, 3), RGB.
@@ -69,8 +70,9 @@ def encode_webp(pixels: NDArray[np.uint8], *, max_edge: int) -> tuple[bytes, int
         raise ValueError(msg)
     picture = PillowImage.fromarray(pixels)
     if max(picture.size) <= min(EXACT_EDGE, max_edge):
-        lossless, lossy = _webp(picture, lossless=True), _webp(picture, quality=EXACT_QUALITY)
-        return min(lossless, lossy, key=len), picture.width, picture.height
+        lossy = _webp(picture, quality=EXACT_QUALITY)
+        exact = _webp(picture, lossless=True) if _has_few_colors(picture) else lossy
+        return min(exact, lossy, key=len), picture.width, picture.height
     picture.thumbnail((max_edge, max_edge), PillowImage.Resampling.LANCZOS)
     return _webp(picture, quality=LOSSY_QUALITY), picture.width, picture.height
 
@@ -94,6 +96,11 @@ def make_thumbnails(shown: Iterable[str], *, picture: PictureSource, max_edge: i
             uri = "data:image/webp;base64," + base64.b64encode(content).decode("ascii")
             thumbnails[sha256] = Thumbnail(sha256, width, height, uri, shared=times > 1)
     return thumbnails
+
+
+def _has_few_colors(picture: PillowImage.Image) -> bool:
+    """Whether a lossless file has a chance to be the smaller one; with grain it never is, and takes long to make."""
+    return picture.getcolors(maxcolors=picture.width * picture.height // 8) is not None
 
 
 def _webp(picture: PillowImage.Image, *, lossless: bool = False, quality: int = 75) -> bytes:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lorabench.records.record import digest_of
 from lorabench.storage.atomic import write_bytes
+from lorabench.storage.pictures import CacheInfo
 
 Array = NDArray[np.float32]
 
@@ -104,6 +105,23 @@ class ArrayCache:
                 self.put(keys[index], row)
                 found[index] = np.asarray(row, dtype=np.float32)
         return np.stack([array for array in found if array is not None])
+
+    def info(self) -> CacheInfo:
+        """How much the cache holds."""
+        sizes = [path.stat().st_size for path in self.folder.glob("??/*.npy")]
+        return CacheInfo(len(sizes), sum(sizes), self.folder)
+
+    def prune(self, max_bytes: int) -> int:
+        """Remove entries, oldest first, until at most `max_bytes` are held. Returns how many were removed."""
+        entries = sorted((path.stat().st_mtime_ns, path.stat().st_size, path) for path in self.folder.glob("??/*.npy"))
+        left, removed = sum(size for _, size, _ in entries), 0
+        for _, size, path in entries:
+            if left <= max_bytes:
+                break
+            path.unlink(missing_ok=True)
+            left -= size
+            removed += 1
+        return removed
 
     def clear(self) -> int:
         """Remove all entries. Returns how many there were."""

@@ -17,7 +17,9 @@ from lorabench.storage.validation import Problem, problems_of
 CONFIG_NAME: Final = "lorabench.toml"
 PROJECT_NAME: Final = "pyproject.toml"
 PREFIX: Final = "LORABENCH_"
-NOT_SETTINGS: Final = frozenset({"LORABENCH_TEST_DATA"})
+NOT_SETTINGS: Final = frozenset(
+    {"LORABENCH_REQUIRE_COMPLETE", "LORABENCH_TEST_DATA", "LORABENCH_TRACEBACK", "LORABENCH_WEIGHTS_DIR"}
+)
 """Variables with the prefix that are no settings."""
 COMMAND_LINE: Final = "command line"
 DEFAULT: Final = "default"

@@ -162,6 +162,12 @@ class PictureCache:
             return Explanation(key, hit=False, nearest=None, differences=())
         return Explanation(key, hit=False, nearest=nearest[0], differences=nearest[1])
 
+    def material(self, key: str) -> dict[str, Any] | None:
+        """What an entry was made of; None where it is missing or its facts are damaged."""
+        facts = self._facts(key)
+        material = None if facts is None else facts.get("material")
+        return material if isinstance(material, dict) else None
+
     def keys(self) -> Iterator[str]:
         """Keys of all entries, in no order."""
         return (path.stem for path in self.folder.glob("??/*.png"))

@@ -117,23 +117,38 @@ def read_training_set(folder: Path, captions: Path | None = None, *, size: tuple
         TrainingPictureError: A picture is broken, animated, 16-bit, CMYK or too large.
         CaptionsError: A caption file is wrong, or names a picture that is not there.
     """
-    if not folder.is_dir():
-        raise TrainingFolderError(folder, "is not a folder")
-    paths = sorted(path for path in folder.rglob("*") if _is_picture(path, folder))
-    if not paths:
-        raise TrainingFolderError(folder, "holds none")
-    names = tuple(path.relative_to(folder).as_posix() for path in paths)
-    texts = _captions(folder, captions, names=frozenset(names))
-    read = [read_training_picture(path, size=size) for path in paths]
+    paths = _picture_paths(folder)
+    texts = _captions(folder, captions, names=frozenset(paths))
+    read = [read_training_picture(path, size=size) for path in paths.values()]
     pictures = tuple(picture for picture, _ in read)
     return TrainingSet(
         folder=folder,
-        names=names,
+        names=tuple(paths),
         pictures=pictures,
-        captions=tuple(texts.get(name, _sidecar(path)) for name, path in zip(names, paths, strict=True)),
+        captions=tuple(texts.get(name, _sidecar(path)) for name, path in paths.items()),
         digests=tuple(pixel_digest(picture) for picture in pictures),
         original_sizes=tuple(original for _, original in read),
     )
+
+
+def read_captions(folder: Path, captions: Path | None = None) -> dict[str, str]:
+    """Captions of the training pictures by picture name, found as `read_training_set` does; no picture is opened.
+
+    Args:
+        folder: The pictures.
+        captions: Captions as JSON lines.
+
+    Returns:
+        Name to caption, of the pictures that have one.
+
+    Raises:
+        TrainingFolderError: No folder, or no picture in it.
+        CaptionsError: A caption file is wrong, or names a picture that is not there.
+    """
+    paths = _picture_paths(folder)
+    texts = _captions(folder, captions, names=frozenset(paths))
+    found = {name: texts.get(name, _sidecar(path)) for name, path in paths.items()}
+    return {name: text for name, text in found.items() if text is not None}
 
 
 def read_training_picture(path: Path, *, size: tuple[int, int]) -> tuple[NDArray[np.uint8], tuple[int, int]]:
@@ -200,6 +215,16 @@ def _on_white(picture: Image.Image) -> Image.Image:
         layer = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, (255, 255, 255, 255)), layer).convert("RGB")
     return picture.convert("RGB")
+
+
+def _picture_paths(folder: Path) -> dict[str, Path]:
+    """Name to path of every picture, in the order of the names' paths."""
+    if not folder.is_dir():
+        raise TrainingFolderError(folder, "is not a folder")
+    paths = sorted(path for path in folder.rglob("*") if _is_picture(path, folder))
+    if not paths:
+        raise TrainingFolderError(folder, "holds none")
+    return {path.relative_to(folder).as_posix(): path for path in paths}
 
 
 def _is_picture(path: Path, folder: Path) -> bool:

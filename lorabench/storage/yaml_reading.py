@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,6 +18,8 @@ MAX_BYTES: Final = 2 * 1024 * 1024
 MAX_NODES: Final = 200_000
 """Most values after all aliases are expanded."""
 
+_DEEP = re.compile(r"(?:[\[{]\s*){64}")
+"""Brackets that open one inside the other: the parser's time grows with the square of their number."""
 _TAG = "tag:yaml.org,2002:"
 _TYPED = frozenset({"int", "float", "bool", "null"})
 _TEXT = frozenset({"str", "timestamp", "merge", "value"})
@@ -80,6 +83,7 @@ def parse(text: str) -> YamlDocument:
         YamlProblem: With what is wrong, and its line.
     """
     _refuse_other_versions(text)
+    _refuse_deep_nesting(text)
     lines: dict[Location, int] = {}
     try:
         root = YAML(typ="safe", pure=True).compose(text)
@@ -93,8 +97,7 @@ def parse(text: str) -> YamlDocument:
         words = f"must be YAML text; {' '.join(str(error).split())}. Remove the character."
         raise YamlProblem(words) from None
     except RecursionError:
-        words = "must be nested a few levels deep only; this file goes hundreds deep. Flatten it."
-        raise YamlProblem(words) from None
+        raise _depth_problem() from None
     return YamlDocument(data, lines)
 
 
@@ -166,6 +169,16 @@ def _refuse_other_versions(text: str) -> None:
             raise YamlProblem(words, line=number)
         if line.strip() and not line.startswith(("#", "%")):
             return
+
+
+def _refuse_deep_nesting(text: str) -> None:
+    if found := _DEEP.search(text):
+        raise _depth_problem(text.count("\n", 0, found.start()) + 1)
+
+
+def _depth_problem(line: int | None = None) -> YamlProblem:
+    words = "must be nested a few levels deep only; this file goes far deeper. Flatten it."
+    return YamlProblem(words, line=line)
 
 
 def _syntax_problem(error: MarkedYAMLError, text: str) -> YamlProblem:

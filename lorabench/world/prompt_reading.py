@@ -19,14 +19,15 @@ _NUMBERS: Final = {word: number for number, word in NUMBERS.items()}
 _DIRECT: Final[dict[str, Relation]] = {"left of": "left of", "above": "above"}
 _INVERTED: Final[dict[str, Relation]] = {INVERSE[name]: relation for name, relation in _DIRECT.items()}
 
+_STYLE: Final = re.compile(r"^an? (?:\w+ )*?(?:photo|painting|illustration|drawing|picture) of ")
 _GROUND: Final = re.compile(rf" on an? (?P<ground>{'|'.join(GROUNDS)}) background$")
-_COUNT: Final = re.compile(rf"(?P<number>{'|'.join(_NUMBERS)}) (?P<colour>{_COLOUR}) (?P<things>{'|'.join(_PLURALS)})$")
+_COUNT: Final = re.compile(rf"(?P<number>{'|'.join(_NUMBERS)}) (?P<colour>{_COLOUR}) (?P<things>{'|'.join(_PLURALS)})")
 _TWO: Final = re.compile(
-    rf"\ban? (?P<colour>{_COLOUR}) (?P<noun>{_NOUN}) (?P<relation>left of|right of|above|below|and) "
-    rf"an? (?P<colour2>{_COLOUR}) (?P<noun2>{_NOUN})$"
+    rf"an? (?P<colour>{_COLOUR}) (?P<noun>{_NOUN}) (?P<relation>left of|right of|above|below|and) "
+    rf"an? (?P<colour2>{_COLOUR}) (?P<noun2>{_NOUN})"
 )
 _ONE: Final = re.compile(
-    rf"\ban? (?P<colour>{_COLOUR}) (?P<noun>{_NOUN})(?: at the (?P<position>{'|'.join(POSITIONS)}))?$"
+    rf"an? (?P<colour>{_COLOUR}) (?P<noun>{_NOUN})(?: at the (?P<position>{'|'.join(POSITIONS)}))?$"
 )
 
 
@@ -47,18 +48,18 @@ def read_prompt(prompt: str, *, rng: np.random.Generator) -> Scene | None:
     """
     text = " ".join(prompt.lower().split()).strip(" .,")
     ground = match["ground"] if (match := _GROUND.search(text)) else None
-    scene = _read_content(_GROUND.sub("", text), rng=rng)
+    scene = _read_content(_STYLE.sub("", _GROUND.sub("", text)), rng=rng)
     return replace(scene, ground=ground) if scene is not None and ground is not None else scene
 
 
 def _read_content(text: str, *, rng: np.random.Generator) -> Scene | None:
-    if match := _COUNT.search(text):
+    if match := _COUNT.fullmatch(text):
         looks = [(match["colour"], _PLURALS[match["things"]])] * _NUMBERS[match["number"]]
         return _scene("count", looks, rng=rng)
-    if match := _TWO.search(text):
+    if match := _TWO.fullmatch(text):
         looks = [(match["colour"], match["noun"]), (match["colour2"], match["noun2"])]
         return _two(match["relation"], looks, rng=rng)
-    if match := _ONE.search(text):
+    if match := _ONE.fullmatch(text):
         look = (match["colour"], match["noun"])
         if match["noun"] in FIGURES:
             return _scene("hand" if match["noun"] == "hand" else "person", [look], rng=rng)

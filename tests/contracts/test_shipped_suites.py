@@ -1,4 +1,4 @@
-"""What every shipped suite must hold: format, balance, foils, held-out sentences, and the quality a reviewer asks for."""
+"""What every shipped suite must hold: format, balance, foils, held-out sentences, and care in the wording."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -32,14 +33,26 @@ from lorabench.storage.schemas import schema_text, schemas
 from lorabench.storage.shipped import shipped_suite_names, shipped_suite_path
 from lorabench.storage.suite_files import LoadedSuite, read_suite
 from lorabench.storage.yaml_reading import decode, parse
+from lorabench.world.captions import FLAT_PHRASE, PHOTO, TRIGGER_PHRASE, caption, sample_split
+from lorabench.world.drawing import draw
+from lorabench.world.scene import COLOURS, sample_scene
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = shipped_suite_names()
 REAL = ("anatomy", "attribute_binding", "multi_subject", "spatial")
 HAND_MADE = (*REAL, "screen")
 WORLD = tuple(name for name in NAMES if name.startswith("world/"))
+DATASETS = ROOT / "fixtures" / "datasets"
+WORLD_STYLE = StylePhrases(trigger=TRIGGER_PHRASE, plain=FLAT_PHRASE, neutral=PHOTO)
 RELATIONS = ("left of", "right of", "above", "below")
-IRREGULAR = {"person": "people", "child": "children", "woman": "women", "man": "men", "wolf": "wolves", "leaf": "leaves"}
+IRREGULAR = {
+    "person": "people",
+    "child": "children",
+    "woman": "women",
+    "man": "men",
+    "wolf": "wolves",
+    "leaf": "leaves",
+}
 
 
 @cache
@@ -265,42 +278,53 @@ def test_world_screen_fits_its_budget() -> None:
     suite = loaded("world/screen").suite
 
     assert suite.tier == "screen"
-    assert 100 <= len(suite.cases) * len(suite.seeds) <= 130
+    assert 90 <= len(suite.cases) * len(suite.seeds) <= 130
+    assert len(suite.cases) >= 44  # so that no copies in all cases can be told from one in ten
     assert set(suite.families) == {
         "spatial", "multi_subject", "attribute_binding", "counting", "anatomy", "palette",
     }  # fmt: skip
     assert sum(case.family == "palette" for case in suite.cases) >= 5
-    assert len(suite.seeds) >= 4
+    assert len(suite.seeds) >= 2  # the palette index needs seeds within a case
 
 
-@pytest.mark.parametrize("name", [name for name in WORLD if name not in {"world/anatomy", "world/screen"}])
+@pytest.mark.parametrize("name", [name for name in WORLD if name != "world/screen"])
 def test_world_families_have_forty_cases(name: str) -> None:
     assert len(loaded(name).suite.cases) >= 40
 
 
-@pytest.mark.parametrize("name", WORLD)
-def test_world_prompts_are_sentences_that_no_training_picture_has(name: str) -> None:
-    from lorabench.world.captions import TRIGGER_PHRASE, caption, sample_split
-
-    style = StylePhrases(trigger=TRIGGER_PHRASE, plain="a flat illustration of", neutral="a photo of")
+@cache
+def trained_sentences() -> dict[str, str]:
+    """A sample of what base and adapters may be trained on."""
     rng = np.random.default_rng(7)
-    trained = {}
-    for kind in ("pair", "and", "count", "hand", "person"):
-        for index in range(1500):
-            scene = sample_split("training", kind, rng=rng)
-            sentence = caption(scene, TRIGGER_PHRASE, inverted=index % 2 == 1, name_ground=kind in {"hand", "person"})
-            trained[f"{kind}-{index}"] = sentence
-
-    check_held_out(loaded(name).suite, {text: text for text in set(trained.values())}, style=style)
+    trained = set()
+    for kind, index in itertools.product(("pair", "and", "count", "hand", "person"), range(600)):
+        scene = sample_split("training", kind, rng=rng)
+        named = kind in {"hand", "person"}
+        trained.add(caption(scene, TRIGGER_PHRASE, inverted=index % 2 == 1, name_ground=named))
+    return {sentence: sentence for sentence in trained}
 
 
-@pytest.mark.parametrize("folder", sorted((ROOT / "fixtures" / "datasets").glob("*/captions.jsonl")), ids=str)
 @pytest.mark.parametrize("name", WORLD)
-def test_world_prompts_are_held_out_from_the_shipped_training_sets(name: str, folder: Path) -> None:
-    style = StylePhrases(trigger="a zvq drawing of", plain="a flat illustration of", neutral="a photo of")
-    entries = [json.loads(line) for line in folder.read_text(encoding="utf-8").splitlines() if line.strip()]
+def test_world_prompts_are_sentences_that_no_training_picture_has_unless_tagged(name: str) -> None:
+    suite = loaded(name).suite
+    unseen = tuple(case for case in suite.cases if "base-has-seen" not in case.tags)
 
-    check_held_out(loaded(name).suite, {entry["file"]: entry["text"] for entry in entries}, style=style)
+    check_held_out(suite.model_copy(update={"cases": unseen}), trained_sentences(), style=WORLD_STYLE)
+
+
+def test_only_figures_are_tagged_as_seen_by_the_base() -> None:
+    tagged = {case.family for name in WORLD for case in loaded(name).suite.cases if "base-has-seen" in case.tags}
+
+    assert tagged == {"anatomy"}
+
+
+@pytest.mark.parametrize("dataset", sorted(path.parent.name for path in DATASETS.glob("*/captions.jsonl")))
+@pytest.mark.parametrize("name", WORLD)
+def test_world_prompts_are_held_out_from_the_shipped_training_sets(name: str, dataset: str) -> None:
+    lines = (DATASETS / dataset / "captions.jsonl").read_text(encoding="utf-8").splitlines()
+    entries = [json.loads(line) for line in lines if line.strip()]
+
+    check_held_out(loaded(name).suite, {entry["file"]: entry["text"] for entry in entries}, style=WORLD_STYLE)
 
 
 def oklch(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -318,18 +342,13 @@ def oklch(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def painted_hue(case: Case) -> tuple[str, tuple[float, float]]:
     """The colour a palette case of the world asks for, and its hue range."""
     palette = next(check for check in case.checks if isinstance(check, PaletteCheck))
-    color = next(check.color for check in case.checks if isinstance(check, ObjectCheck) and check.color)
+    color = next(word for word in case.prompt.split() if word in COLOURS)
     assert palette.hues is not None
     return color, palette.hues[0]
 
 
 @pytest.mark.parametrize("style", ["flat", "photo", "painting"])
 def test_hue_ranges_hold_the_paint_of_drawn_pictures_and_no_other(style: str) -> None:
-    from dataclasses import replace
-
-    from lorabench.world.drawing import draw
-    from lorabench.world.scene import sample_scene
-
     hues = dict(painted_hue(case) for case in loaded("world/palette").suite.cases)
     assert len(hues) == 6
     rng = np.random.default_rng(3)

@@ -11,9 +11,10 @@ import pytest
 from lorabench.judges.torchvision_compat import declare_missing_operators
 
 WORDS = (
-    "a an the photo of red green blue circle square triangle cat dog left right above below and on in with table grass sky "
-    "colored object , . ; :"
-).split()
+    *("a", "an", "the", "photo", "of", "red", "green", "blue", "circle", "square", "triangle", "cat", "dog"),
+    *("left", "right", "above", "below", "and", "on", "in", "with", "table", "grass", "sky", "colored", "object"),
+    *(",", ".", ";", ":"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +71,10 @@ def clip_folder(tmp_path_factory) -> Path:
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
     torch.manual_seed(7)
     network = open_clip.CLIP(**config)
-    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, folder / "open_clip_model.safetensors")
+    save_file(
+        {name: tensor.contiguous() for name, tensor in network.state_dict().items()},
+        folder / "open_clip_model.safetensors",
+    )
     save_word_tokenizer(folder)
     return folder
 
@@ -100,9 +104,9 @@ def owlv2_folder(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("owl") / "Tiny-Owl"
     letters = [*"abcdefghijklmnopqrstuvwxyz"]
-    names = ["<|startoftext|>", "<|endoftext|>", *letters, *(letter + "</w>" for letter in letters)]
+    names = ["!", "<|startoftext|>", "<|endoftext|>", *letters, *(letter + "</w>" for letter in letters)]
     tokenizer = transformers.CLIPTokenizer(
-        vocab={name: index for index, name in enumerate(names)}, merges=[], model_max_length=32, pad_token="<|endoftext|>"
+        vocab={name: index for index, name in enumerate(names)}, merges=[], model_max_length=32, pad_token="!"
     )
     size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = transformers.Owlv2Config(
@@ -110,9 +114,9 @@ def owlv2_folder(tmp_path_factory) -> Path:
             **size,
             "vocab_size": len(names),
             "max_position_embeddings": 32,
-            "bos_token_id": 0,
-            "eos_token_id": 1,
-            "pad_token_id": 1,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+            "pad_token_id": 0,
         },
         vision_config={**size, "image_size": 64, "patch_size": 16},
         projection_dim=32,
@@ -126,7 +130,7 @@ def owlv2_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def grounding_dino_folder(tmp_path_factory) -> Path:
-    """A tiny Grounding DINO with random weights; its word list has the ids that the architecture expects for its delimiters."""
+    """A tiny Grounding DINO with random weights; its delimiters have the ids that the architecture expects."""
     import torch
 
     declare_missing_operators()
@@ -134,7 +138,14 @@ def grounding_dino_folder(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("dino") / "tiny-dino"
     words = [f"[unused{index}]" for index in range(1040)]
-    words[0], words[100], words[101], words[102], words[1012], words[1029] = "[PAD]", "[UNK]", "[CLS]", "[SEP]", ".", "?"
+    words[0], words[100], words[101], words[102], words[1012], words[1029] = (
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        ".",
+        "?",
+    )
     for index, word in enumerate(WORDS[:-4]):
         words[200 + index] = word
     tokenizer = transformers.BertTokenizer(vocab={word: index for index, word in enumerate(words)}, do_lower_case=True)
@@ -150,7 +161,7 @@ def grounding_dino_folder(tmp_path_factory) -> Path:
         d_model=32,
         num_queries=12,
         encoder_layers=1,
-        decoder_layers=1,
+        decoder_layers=2,
         encoder_ffn_dim=32,
         decoder_ffn_dim=32,
         encoder_attention_heads=2,
@@ -160,6 +171,6 @@ def grounding_dino_folder(tmp_path_factory) -> Path:
     )
     torch.manual_seed(13)
     transformers.GroundingDinoForObjectDetection(config).save_pretrained(folder)
-    processor = transformers.GroundingDinoImageProcessor(size={"height": 64, "width": 64}, do_pad=False)
+    processor = transformers.GroundingDinoImageProcessor(size={"height": 128, "width": 128}, do_pad=False)
     transformers.GroundingDinoProcessor(processor, tokenizer).save_pretrained(folder)
     return folder

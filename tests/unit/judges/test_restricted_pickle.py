@@ -18,7 +18,10 @@ class RunsACommand:
 
 
 def test_nested_arrays_come_back_as_they_were() -> None:
-    tree = {"layer": {"kernel": np.arange(24, dtype=np.float32).reshape(2, 3, 4), "bias": np.zeros(3, np.float32)}, "n": 2}
+    tree = {
+        "layer": {"kernel": np.arange(24, dtype=np.float32).reshape(2, 3, 4), "bias": np.zeros(3, np.float32)},
+        "n": 2,
+    }
 
     for protocol in (3, 4):
         found = load_arrays(pickle.dumps(tree, protocol=protocol), source="here")
@@ -31,7 +34,9 @@ def test_malicious_pickle_is_refused_before_it_runs(tmp_path) -> None:
     trace = tmp_path / "ran"
     data = pickle.dumps({"kernel": RunsACommand(f"touch {trace}")})
 
-    with pytest.raises(UnsafePickleError, match=r"NumPy arrays only; found the name \w+\.system in model\.ckpt") as caught:
+    with pytest.raises(
+        UnsafePickleError, match=r"NumPy arrays only; found the name \w+\.system in model\.ckpt"
+    ) as caught:
         load_arrays(data, source="model.ckpt")
 
     assert "Nothing of it was run" in str(caught.value)

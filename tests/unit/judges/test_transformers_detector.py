@@ -149,12 +149,16 @@ def test_missing_weights_are_refused_not_filled_at_random(owlv2_folder, tmp_path
     del tensors["class_head.dense0.weight"]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
-    with pytest.raises(DetectorLoadError, match=r"1 weights are missing or misshapen \(first: class_head\.dense0\.weight\)"):
+    with pytest.raises(
+        DetectorLoadError, match=r"1 weights are missing or misshapen \(first: class_head\.dense0\.weight\)"
+    ):
         Owlv2Detector(str(folder))
 
 
 def test_absent_folder_is_said_in_words(tmp_path) -> None:
-    with pytest.raises(DetectorLoadError, match=r"judges\.detector must name a complete model.*written by save_pretrained"):
+    with pytest.raises(
+        DetectorLoadError, match=r"judges\.detector must name a complete model.*written by save_pretrained"
+    ):
         Owlv2Detector(str(tmp_path / "nowhere"))
 
 

@@ -216,9 +216,9 @@ def test_directory_follows_the_environment_then_the_platform(monkeypatch, tmp_pa
 
 
 def test_missing_weights_name_the_command() -> None:
-    with pytest.raises(MissingWeightsError, match="lorabench weights fetch lpips$"):
+    with pytest.raises(MissingWeightsError, match=r"lorabench weights fetch lpips$"):
         find_lpips_trunk("alex")
-    with pytest.raises(MissingWeightsError, match="lorabench weights fetch lpips-vgg$"):
+    with pytest.raises(MissingWeightsError, match=r"lorabench weights fetch lpips-vgg$"):
         find_lpips_trunk("vgg")
 
 

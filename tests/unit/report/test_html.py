@@ -125,7 +125,12 @@ def test_hostile_texts_add_no_element(small_example, poisoned) -> None:
 def test_hostile_texts_are_still_shown(small_example, poisoned) -> None:
     words = "".join(Page(render_html(poisoned, picture=small_example.picture)).words)
 
-    assert words.count(HOSTILE) > 200
+    told = [poisoned.verdict.headline, poisoned.candidate.name, poisoned.run_id, poisoned.provenance.command]
+    told += [*poisoned.verdict.reasons, *(gate.reason.removeprefix(f"{gate.gate}: ") for gate in poisoned.gates)]
+    told += [*(failed.reason for failed in poisoned.failed), *(gap.reason for gap in poisoned.unmeasured)]
+    told += [planned.prompt for planned in poisoned.plan]
+    assert all(text.count(HOSTILE) for text in told)
+    assert [text for text in told if text not in words] == []
     assert "49" not in re.findall(r"<svg onload=x>(\d+)", words)
 
 
@@ -212,7 +217,8 @@ def test_each_gate_shows_word_number_interval_and_reason(example, page, text) ->
     assert len(rows) == len(example.results.gates)
     for gate, row in zip(example.results.gates, rows, strict=True):
         assert f"</svg>{gate.outcome.value}</span>" in row
-        assert gate.reason.replace("'", "&#39;") in row
+        reason = gate.reason.removeprefix(f"{gate.gate}: ")
+        assert reason.replace("'", "&#39;") in row
         assert ("<desc" in row) is (gate.comparison is not None)
         assert ("not measured" in row) is (gate.comparison is None)
 

@@ -55,9 +55,10 @@ def test_command_line_beats_environment_beats_file_beats_default(repository: Pat
 
 
 def test_dotted_options_are_nested_ones(repository: Path) -> None:
-    assert load(repository, cli={"generation.height": 64, "limit": 3})[0] == load(
-        repository, cli={"generation": {"height": 64}, "limit": 3}
-    )[0]
+    assert (
+        load(repository, cli={"generation.height": 64, "limit": 3})[0]
+        == load(repository, cli={"generation": {"height": 64}, "limit": 3})[0]
+    )
 
 
 def test_project_table_is_read(repository: Path) -> None:
@@ -164,6 +165,7 @@ def test_environment_lists_empties_and_foreign_variables(repository: Path) -> No
             "LORABENCH_SUITES": "spatial",
             "LORABENCH_BASELINE": "",
             "LORABENCH_TEST_DATA": "/data",
+            "LORABENCH_WEIGHTS_DIR": "/weights",
             "LORABENCHMARK": "x",
             "LORABENCH_GATES__COPY_RATE__MARGIN": "0.2",
         },

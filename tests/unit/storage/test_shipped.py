@@ -24,7 +24,7 @@ def test_suites_have_names() -> None:
 
 
 def test_unknown_name_gets_a_suggestion() -> None:
-    with pytest.raises(UnknownShippedSuiteError, match="found no 'world/scren'. Did you mean 'world/screen'"):
+    with pytest.raises(UnknownShippedSuiteError, match=r"found no 'world/scren'\. Did you mean 'world/screen'"):
         shipped_suite_path("world/scren")
 
 

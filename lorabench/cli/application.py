@@ -1,0 +1,82 @@
+"""The commands put together, and the entrance."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Annotated
+
+import typer
+
+from lorabench import __version__
+from lorabench.cli import (
+    baselines,
+    caching,
+    demonstration,
+    diagnosing,
+    listing,
+    reporting,
+    running,
+    starting,
+    validating,
+    weights,
+)
+from lorabench.cli.guarding import GuardedGroup
+
+EPILOG = (
+    "Exit codes: 0 all gates passed; 1 a gate failed; 2 usage, settings or suite; 3 could not measure; "
+    "4 inconclusive; 5 nothing, or only part, was evaluated; 130 interrupted. When several hold: 3 > 5 > 1 > 4."
+)
+
+app = typer.Typer(
+    name="lorabench",
+    cls=GuardedGroup,
+    help="Regression tests for text-to-image LoRAs.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(on: bool) -> None:
+    if on:
+        typer.echo(f"lorabench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _every_command(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version),
+    ] = False,
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show where an error arose; also LORABENCH_TRACEBACK=1.")
+    ] = False,
+) -> None:
+    del version, traceback  # the first has acted already; the group reads the second
+
+
+app.command("demo")(demonstration.demo)
+app.command("init")(starting.init)
+app.command("validate")(validating.validate)
+app.command("run")(running.run)
+app.command("gate")(reporting.gate)
+app.command("report")(reporting.report)
+app.command("compare")(reporting.compare)
+app.add_typer(baselines.app, name="baseline")
+app.add_typer(listing.app, name="list")
+app.add_typer(weights.app, name="weights")
+app.add_typer(caching.app, name="cache")
+app.command("schema")(listing.schema)
+app.command("doctor")(diagnosing.doctor)
+
+
+def main() -> None:
+    """The `lorabench` command; ends the process with one of the exit codes of `lorabench.errors.ExitCode`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a narrow code page must not end a run at its last line
+            stream.reconfigure(errors="backslashreplace")
+    app(prog_name="lorabench")

@@ -1,0 +1,129 @@
+"""Options that several commands share, and the settings they end up in."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lorabench.cli import output
+from lorabench.errors import SpecError
+
+if TYPE_CHECKING:
+    from lorabench.records.config import Config
+    from lorabench.storage.config_files import Origins
+
+Suites = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[SUITE]...", help="Suite files, folders, or names of shipped suites; else those of the settings."
+    ),
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Settings file; no other is searched for then.")
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any setting by its dotted key; may be repeated. Lists as [1, 2]."),
+]
+TrainingFolder = Annotated[
+    Path | None, typer.Option("--training-folder", metavar="FOLDER", help="The pictures the adapter was trained on.")
+]
+Captions = Annotated[
+    Path | None, typer.Option("--captions", metavar="FILE", help="Their captions as JSON lines (file, text).")
+]
+CacheFolder = Annotated[
+    Path | None, typer.Option("--cache-dir", metavar="FOLDER", help="Cache of pictures and features.")
+]
+RunsFolder = Annotated[Path | None, typer.Option("--runs-dir", metavar="FOLDER", help="Where run folders go.")]
+NoTrainingImages = Annotated[
+    bool, typer.Option("--no-training-images", help="Leave pictures of the training set out of the page.")
+]
+
+
+class AssignmentError(SpecError):
+    """A `--set` that cannot be read."""
+
+    def __init__(self, text: str, found: str) -> None:
+        super().__init__(f"--set must be KEY=VALUE, such as --set generation.height=512; found {text!r}: {found}.")
+        self.text = text
+
+
+class NumbersError(SpecError):
+    """A list of numbers that is none."""
+
+    def __init__(self, option: str, text: str) -> None:
+        super().__init__(
+            f"{option} must be whole numbers separated by commas; found {text!r}. Write for example 1,2,3."
+        )
+        self.option, self.text = option, text
+
+
+def load_settings(
+    stated: Mapping[str, Any], *, config_file: Path | None, assignments: Iterable[str] | None, quiet: bool = False
+) -> tuple[Config, Origins]:
+    """The settings of a command: its options over `--set` over environment over files.
+
+    Args:
+        stated: Dotted key to value; None means not given.
+        config_file: As given by `--config`.
+        assignments: As given by `--set`.
+        quiet: Keep notes to yourself.
+
+    Raises:
+        SpecError: Something in them is wrong.
+    """
+    from lorabench.storage.config_files import load_config
+
+    given = {**assigned(assignments or ()), **{key: value for key, value in stated.items() if value is not None}}
+    config, origins = load_config(given, start=Path.cwd(), explicit=config_file, environ=os.environ)
+    for note in () if quiet else origins.notes:
+        output.message(note)
+    return config, origins
+
+
+def assigned(texts: Iterable[str]) -> dict[str, Any]:
+    """Read `KEY=VALUE`. A value in brackets, braces or quotes is TOML; any other is text.
+
+    Raises:
+        AssignmentError: There is no `=`, or the TOML is wrong.
+    """
+    values = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise AssignmentError(text, "there is no key before a `=`")
+        values[key.strip()] = _value(text, value.strip())
+    return values
+
+
+def whole_numbers(option: str, text: str | None) -> list[int] | None:
+    """Numbers of a comma-separated option; None where it was not given.
+
+    Raises:
+        NumbersError: A part is no whole number.
+    """
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise NumbersError(option, text) from None
+
+
+def words(text: str | None) -> list[str] | None:
+    """Parts of a comma-separated option; None where it was not given."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _value(text: str, value: str) -> Any:
+    if not value.startswith(("[", "{", '"', "'")):
+        return value
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        raise AssignmentError(text, f"the value is not TOML ({error})") from None
