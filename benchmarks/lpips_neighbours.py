@@ -1,11 +1,9 @@
 """Time of the matrix of LPIPS distances from 60 pictures to 200 training pictures at 256 pixels, two ways.
 
 pairwise   `lpips.LPIPS.forward` once per pair, as the package is used. Timed on some pairs and scaled to all of them;
-the
-           output says so.
+           the output says so.
 embedding  one forward pass per picture, then one matrix product; once with everything computed, once with the
-embeddings
-           of the training pictures already there (they are made once per project).
+           embeddings of the training pictures already there (they are made once per project).
 
 The pictures are smooth random colour fields with noise of differing strength and some near-copies, so that distances of
 all sizes occur. Without --weights the trunk is random: the time and the arithmetic are the same.

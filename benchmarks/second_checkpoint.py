@@ -1,5 +1,7 @@
-"""A second checkpoint against the first, on the embedded model: no control picture is made again, and how little of the time
-goes elsewhere than into generation and encoders."""
+"""A second checkpoint against the first, on the embedded model: no control picture is made again.
+
+Also: how much of the time goes elsewhere than into generation and encoders.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ def main() -> None:
     suite = read_suite(shipped_suite_path("world/screen")).suite
     with tempfile.TemporaryDirectory() as folder:
         first, second = [
-            _timed(demo.config.model_copy(update={"cache_dir": Path(folder) / "cache", "runs_dir": Path(folder)}), suite)
-            for demo in demonstrations()[:2]
+            _timed(demo.config, suite)
+            for demo in demonstrations(runs_dir=Path(folder), cache_dir=Path(folder) / "cache")[:2]
         ]
     for name, (seconds, made, control, stages) in (("first", first), ("second", second)):
         known = stages["generating"] + stages["encoding"]
@@ -31,7 +33,7 @@ def main() -> None:
     print(f"second / first = {second[0] / first[0]:.2f}")
 
 
-def _timed(config, suite):  # noqa: ANN001, ANN202
+def _timed(config, suite):
     observer = Observer()
     run = open_run(config, suite=suite, observer=observer)
     # Loading models belongs to generation and encoding, which need them.

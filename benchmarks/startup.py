@@ -19,8 +19,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         suite = Path(folder) / "many.lora.yaml"
         suite.write_text(HEADER + "".join(CASE.format(n=n) for n in range(2000)), encoding="utf-8")
-        bare = best_seconds(lambda: _run("-m", "pytest", "-q", "--collect-only", "-p", "no:lorabench", cwd=folder, codes=(5,)))
-        full = best_seconds(lambda: _run("-m", "pytest", "-q", "--collect-only", str(suite), cwd=folder))
+        collect = ("-m", "pytest", "-q", "--collect-only")
+        bare = best_seconds(lambda: _run(*collect, "-p", "no:lorabench", cwd=folder, codes=(5,)))
+        full = best_seconds(lambda: _run(*collect, str(suite), cwd=folder))
     print(f"empty Python process                 {empty:6.2f} s")
     print(f"lorabench --help                     {help_seconds:6.2f} s   {help_seconds / empty:5.1f} x empty process")
     print(f"pytest, nothing to collect           {bare:6.2f} s")

@@ -59,6 +59,8 @@ METRICS = Registry(
     {
         "broken_rate": "lorabench.metrics.broken:BROKEN_RATE",
         "nearest_training_distance": "lorabench.metrics.memorisation:NEAREST_TRAINING_DISTANCE",
+        "composition_copy_rate": "lorabench.metrics.structure:COMPOSITION_COPY_RATE",
+        "composition_collapse": "lorabench.metrics.structure:COMPOSITION_COLLAPSE",
         "neighbour_ratio": "lorabench.metrics.memorisation:NEIGHBOUR_RATIO",
         "copy_rate": "lorabench.metrics.memorisation:COPY_RATE",
         "prompt_following_score": "lorabench.metrics.prompt_following:PROMPT_FOLLOWING_SCORE",

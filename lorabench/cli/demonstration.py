@@ -99,10 +99,9 @@ def _bring_weights(*, fetching: bool) -> None:
 def _judge_all(prepared: Sequence[Demonstration], *, folder: Path, quick: bool, quiet: bool) -> list[Shown]:
     from lorabench.cli.progress import observing
     from lorabench.evaluation.demonstration import SUITE
-    from lorabench.storage.shipped import shipped_suite_path
-    from lorabench.storage.suite_files import read_suite
+    from lorabench.storage.suite_files import find_suites, read_suite
 
-    loaded = read_suite(shipped_suite_path(SUITE))
+    loaded = read_suite(find_suites([SUITE])[0])
     shown: list[Shown] = []
     backend, judges = None, None
     for demonstration in prepared:

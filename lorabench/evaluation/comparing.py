@@ -63,7 +63,9 @@ def compare(
     pairs = ({key: candidate[key] for key in common}, {key: reference[key] for key in common})
     try:
         differences, cases = paired_differences(*pairs)
-        interval = t_interval(differences, cases, confidence_level=confidence_level, support=None if same_pictures else support)
+        interval = t_interval(
+            differences, cases, confidence_level=confidence_level, support=None if same_pictures else support
+        )
     except MeasurementError as error:
         return Unmeasured(metric=metric.name, family=family, reason=str(error))
     means, labels = cluster_means(differences, cases)
@@ -122,4 +124,3 @@ def from_interval(
         identical=identical,
         differences=differences,
     )
-

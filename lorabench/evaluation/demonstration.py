@@ -83,6 +83,7 @@ def world_config(
         cache_dir: Instead of the user's cache.
     """
     base = shipped_data("fixtures/models/tiny-flux")
+    clip = shipped_data("fixtures/models/tiny-clip")
     settings = json.loads((base / "lorabench.json").read_text(encoding="utf-8"))
     return Config(
         model=ModelConfig(base=str(base), device="cpu"),
@@ -90,7 +91,7 @@ def world_config(
         style=STYLE,
         generation=GenerationSettings(**settings["generation"]),
         training_set=TrainingSetConfig(folder=training),
-        judges=JudgesConfig(clip=f"local-dir:{shipped_data('fixtures/models/tiny-clip')}", detector="oracle", device="cpu"),
+        judges=JudgesConfig(clip=f"local-dir:{clip}", detector="oracle", device="cpu"),
         runs_dir=runs_dir,
         cache_dir=cache_dir,
     )

@@ -16,6 +16,7 @@ from lorabench.metrics.broken import broken_reason
 from lorabench.metrics.color import dominant_colors
 from lorabench.metrics.memorisation import TrainingSet, training_distances
 from lorabench.metrics.palette import palette_embedding
+from lorabench.metrics.structure import structure_descriptor
 from lorabench.metrics.texture import flat_fraction, smooth_zone_sigma
 from lorabench.records.detection import Detection
 from lorabench.records.images import Image
@@ -23,6 +24,7 @@ from lorabench.records.plan import Cell
 from lorabench.records.record import digest_of
 from lorabench.records.suite import Case, PaletteCheck, Suite
 from lorabench.storage.arrays import array_key
+from lorabench.storage.detections import DetectionCache
 
 if TYPE_CHECKING:
     from lorabench.storage.arrays import ArrayCache
@@ -55,6 +57,8 @@ class Features:
     """Unit vectors (d,) of sentences."""
     palette: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """Palette embeddings of the pictures of palette cases, without the even background, which varies by seed."""
+    structure: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """Structure descriptors: where edges run, whatever the colours."""
     distances: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     """LPIPS distances to the training pictures and whether the mirror image was nearer (0 or 1), (2, m); empty where
     there is no LPIPS judge."""
@@ -89,6 +93,7 @@ class Encoder:
         self.labels = labels_of(suite)
         self._cases = {case.id: case for case in suite.cases}
         self._judges, self._arrays, self._read = judges, arrays, read_picture
+        self._detections = DetectionCache(arrays.folder.parent / "detections")
         self._size, self._training, self._observer = size, training, observer
         self._training_digest = "" if training is None else hashlib.sha256(training.vectors.tobytes()).hexdigest()
 
@@ -142,16 +147,26 @@ class Encoder:
         if min(picture.shape[:2]) >= 8:
             features.texture[sha] = smooth_zone_sigma(picture), flat_fraction(picture)
         features.colors[sha] = tuple(dominant_colors(picture))
+        features.structure[sha] = structure_descriptor(picture)
         if self._wants_palette(image):
             features.palette[sha] = palette_embedding(picture, foreground_only=True).astype(np.float32)
 
     def _detect(self, images: Sequence[Image], pictures: Sequence[Picture]) -> None:
         detector = self._judges.detector
-        if detector is not None and self.labels:
-            seen = detector.detect(pictures, labels=self.labels)
-            self.features.detections.update(
-                {image.sha256: found for image, found in zip(images, seen, strict=True)}
-            )
+        if detector is None or not self.labels:
+            return
+        parameters = {"labels": list(self.labels)}
+        name, digest = detector.name, detector.weights_digest
+        keys = [array_key(image.sha256, encoder=name, weights_digest=digest, parameters=parameters) for image in images]
+        seen = [self._detections.get(key) for key in keys]
+        missing = [index for index, found in enumerate(seen) if found is None]
+        made = detector.detect([pictures[index] for index in missing], labels=self.labels) if missing else []
+        for index, detections in zip(missing, made, strict=True):
+            self._detections.put(keys[index], detections)
+            seen[index] = detections
+        self.features.detections.update(
+            {image.sha256: found for image, found in zip(images, seen, strict=True) if found is not None}
+        )
 
     def _compare_with_training(self, images: Sequence[Image], pictures: Sequence[Picture]) -> None:
         lpips, training = self._judges.lpips, self._training

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -12,66 +12,44 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import platformdirs
 
 from lorabench import __version__
 from lorabench.errors import MeasurementError, SpecError
-from lorabench.evaluation.baseline_gates import check_comparable, compare_with_baseline
-from lorabench.evaluation.comparing import compare, values_of
+from lorabench.evaluation.assembling import Evidence, assemble
+from lorabench.evaluation.baseline_gates import check_comparable
 from lorabench.evaluation.encoding import Encoder
-from lorabench.evaluation.gates import Gate, configured_gates
+from lorabench.evaluation.gates import configured_gates
 from lorabench.evaluation.generating import generate
-from lorabench.evaluation.indices import (
-    Resampling,
-    palette_collapse_of,
-    palette_pull_of,
-    photo_bleed_of,
-    set_measurement,
-)
 from lorabench.evaluation.judge_set import JudgeSet, load_judges
-from lorabench.evaluation.judging import conclude, judge
-from lorabench.evaluation.measuring import (
-    CELL_METRICS,
-    Measured,
-    Rulers,
-    detector_self_test,
-    figures_found,
-    measure,
-    measure_copies,
-    measure_foils,
-    prompt_texts,
-    self_test,
-)
+from lorabench.evaluation.measuring import Measured, Rulers, measure, prompt_texts
 from lorabench.evaluation.observer import Observer
 from lorabench.evaluation.planning import plan_cells
-from lorabench.evaluation.training_look import Training, open_training
+from lorabench.evaluation.training_look import Training, look_at_training, open_training
 from lorabench.generation.adapter import AdapterFile, read_adapter
-from lorabench.metrics.anatomy import detector_problem
-from lorabench.registry import BACKENDS, METRICS
-from lorabench.records.baseline import Baseline
-from lorabench.records.comparison import Comparison, Verdict
-from lorabench.records.config import Config
 from lorabench.records.images import FailedCell, Image, Images
-from lorabench.records.measurement import Measurement, Metric, SelfTest, SetMeasurement, Unmeasured
+from lorabench.records.measurement import Measurement, Unmeasured
 from lorabench.records.plan import Arm, Plan
 from lorabench.records.record import digest_of
-from lorabench.records.results import CellDetections, CheckOutcome, Provenance, Results
-from lorabench.records.suite import Suite
+from lorabench.records.results import CheckOutcome, Provenance, Results
+from lorabench.registry import BACKENDS
 from lorabench.storage.arrays import ArrayCache
 from lorabench.storage.atomic import write_bytes
 from lorabench.storage.baselines import BaselineStore
-from lorabench.storage.pictures import PictureCache
+from lorabench.storage.pictures import PictureCache, to_png
 from lorabench.storage.run_folder import RunFolder
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from lorabench.generation.protocol import Backend
+    from lorabench.records.baseline import Baseline
+    from lorabench.records.config import Config
+    from lorabench.records.suite import Suite
+    from lorabench.storage.training_set import TrainingSet
 
 VERSIONS = ("torch", "diffusers", "transformers", "peft", "open_clip_torch", "lpips", "numpy", "scipy", "scikit-learn")
-SHOWN_BY_FAMILY = ("prompt_following_score", "anatomy_score", "palette_compliance_score", "clip_text_similarity")
-"""Cell metrics that are also compared family by family, for the reader."""
 
 
 class NoBaseError(SpecError):
@@ -79,7 +57,7 @@ class NoBaseError(SpecError):
 
     def __init__(self) -> None:
         super().__init__(
-            "a run needs a base model; none is named. Give --base, or `base = \"...\"` under [model] in lorabench.toml."
+            'a run needs a base model; none is named. Give --base, or `base = "..."` under [model] in lorabench.toml.'
         )
 
 
@@ -92,6 +70,17 @@ class NoPicturesError(MeasurementError):
             "Mend that and run again."
         )
         self.failed = tuple(failed)
+
+
+class NothingPlannedError(SpecError):
+    """No arm can be made."""
+
+    def __init__(self, arms: Sequence[str]) -> None:
+        super().__init__(
+            f"a run needs an arm that it can make; found only {', '.join(arms) or 'none'}, and no adapter is named. "
+            "Add B1 to the arms, or give --lora."
+        )
+        self.arms = tuple(arms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +134,6 @@ def open_run(
     cache_dir = config.cache_dir or default_cache_dir()
     adapter = read_adapter(Path(config.candidate.lora), alpha=config.candidate.alpha) if config.candidate.lora else None
     backend = backend or BACKENDS.load(config.model.backend)(config.model, cache_dir=cache_dir)
-    pictures = PictureCache(cache_dir / "pictures")
     training = open_training(
         config.training_set,
         suite=suite,
@@ -154,9 +142,6 @@ def open_run(
         size=(config.generation.height, config.generation.width),
         observer=observer,
     )
-    baseline = None
-    if config.baseline is not None:
-        baseline = BaselineStore(config.baselines_dir).read(config.baseline)
     return Run(
         config,
         suite=suite,
@@ -165,8 +150,8 @@ def open_run(
         judges=judges or load_judges(config.judges, memorisation=training is not None),
         adapter=adapter,
         training=training,
-        baseline=baseline,
-        pictures=pictures,
+        baseline=_baseline(config, suite=suite, backend=backend),
+        pictures=PictureCache(cache_dir / "pictures"),
         arrays=ArrayCache(cache_dir / "features"),
         cache_only=cache_only,
         command=command,
@@ -214,7 +199,7 @@ class Run:
         backend: Backend,
         judges: JudgeSet,
         adapter: AdapterFile | None,
-        training: Training | None,
+        training: TrainingSet | None,
         baseline: Baseline | None,
         pictures: PictureCache,
         arrays: ArrayCache,
@@ -223,8 +208,8 @@ class Run:
     ) -> None:
         self.config, self.suite, self.observer = config, suite, observer
         self.backend, self.judges, self.adapter = backend, judges, adapter
-        self.gates = configured_gates(config.gates)
-        self._training, self._baseline = training, baseline
+        self.gates = configured_gates(config.gates, suite=suite)
+        self._training_set, self._baseline = training, baseline
         self._pictures, self._arrays = pictures, arrays
         self._cache_only, self._command = cache_only, command
         arms = [Arm(name) for name in config.arms]
@@ -237,6 +222,8 @@ class Run:
             seeds=config.seeds,
             limit=config.limit,
         )
+        if not self.plan.cells:
+            raise NothingPlannedError(config.arms)
         self._images: dict[str, Images] = {}
         self._measured: dict[str, Measured] = {}
         self._results: Results | None = None
@@ -250,7 +237,7 @@ class Run:
             "adapter": adapter,
             "backend": dict(sorted(self.backend.fingerprint().items())),
             "judges": self.judges.digests(),
-            "training": [] if self._training is None else list(self._training.pictures.digests),
+            "training": [] if self._training_set is None else list(self._training_set.digests),
             "statistics": self.config.statistics.model_dump(mode="json"),
             "gates": {name: gate.model_dump(mode="json") for name, gate in self.config.gates.items()},
             "baseline": None if self._baseline is None else self._baseline.run_id,
@@ -349,7 +336,7 @@ class Run:
             arrays=self._arrays,
             read_picture=self.picture,
             size=(self.config.generation.height, self.config.generation.width),
-            training=self._embedded_training,
+            training=None if self._training is None else self._training.embedded,
             observer=self.observer,
         )
 
@@ -364,11 +351,17 @@ class Run:
         )
 
     @cached_property
-    def _embedded_training(self):  # type: ignore[no-untyped-def]
-        if self._training is None:
+    def _training(self) -> Training | None:
+        """The training pictures after the round trip; the base's autoencoder is not asked before a picture is."""
+        if self._training_set is None:
             return None
-        self._training.pass_through(self.backend, pictures=self._pictures)
-        return self._training.embedded(self.judges.lpips, arrays=self._arrays)
+        return look_at_training(
+            self._training_set,
+            backend=self.backend,
+            pictures=self._pictures,
+            lpips=self.judges.lpips,
+            arrays=self._arrays,
+        )
 
     def _texts(self, case_ids: Sequence[str]) -> list[str]:
         wanted = set(case_ids)
@@ -387,202 +380,34 @@ class Run:
         return [cell for images in self._images.values() for cell in images.failed]
 
     def _judged(self) -> Results:
-        images, features = self._all_images(), self._encoder.features
-        tests = self_test(images, features, rulers=self._rulers)
-        detector_tests = detector_self_test(images, features, rulers=self._rulers)
-        copied, neighbours = measure_copies(
-            images,
-            features,
-            training=self._embedded_training,
-            why_not=self.judges.why_absent("lpips"),
-        )
-        parts = [*self._measured.values(), copied, measure_foils(images, features, rulers=self._rulers, tests=tests)]
-        measurements = [item for part in parts for item in part.measurements]
-        unmeasured = [item for part in parts for item in part.unmeasured]
-        indices = self._indices()
-        found, shown = self._comparisons(
-            measurements, indices, unmeasured=unmeasured, self_tests=(*tests, *detector_tests)
-        )
-        verdicts = judge(self.gates, found, significance_level=self.config.statistics.significance_level)
-        gates: tuple[Gate, ...] = self.gates
-        if self._baseline is not None:
-            base_gates, base_found = compare_with_baseline(
-                self._baseline,
-                measurements,
-                gates=self.gates,
-                confidence_level=self.config.statistics.confidence_level,
-            )
-            gates = (*gates, *base_gates)
-            verdicts = (
-                *verdicts,
-                *judge(base_gates, base_found, significance_level=self.config.statistics.significance_level),
-            )
-        unmeasured += [item for item in indices if isinstance(item, Unmeasured)]
-        unmeasured += [item for item in shown if isinstance(item, Unmeasured)]
-        missing = self._missing()
-        gated = [verdict.comparison for verdict in verdicts if verdict.comparison is not None]
-        return Results(
-            run_id=self.folder.run_id,
+        evidence = Evidence(
+            config=self.config,
             suite=self.suite,
-            style=self.config.style,
-            settings=self.config.generation,
-            base=self.backend.base_info(),
-            candidate=None if self.adapter is None else self.adapter.info,
-            plan=self.plan.cells,
-            images=tuple(images),
+            plan=self.plan,
+            gates=self.gates,
+            images=tuple(self._all_images()),
             failed=tuple(self._all_failed()),
-            training=() if self._training is None else self._training.records(),
-            metrics=self._metrics(measurements, verdicts),
-            measurements=tuple(measurements),
-            set_measurements=self._set_measurements(indices),
-            unmeasured=tuple(unmeasured),
-            neighbours=tuple(neighbours),
-            detections=tuple(
-                CellDetections(cell=image.cell, detections=features.detections[image.sha256])
-                for image in images
-                if image.sha256 in features.detections
-            ),
-            checks=tuple(item for part in self._measured.values() for item in part.checks),
-            palettes={image.cell.key: features.colors[image.sha256] for image in images},
-            self_tests=(*tests, *detector_tests),
-            comparisons=(*gated, *[item for item in shown if isinstance(item, Comparison)]),
-            gates=verdicts,
-            verdict=conclude(
-                verdicts, gates, complete=missing is None, missing=missing, identical=self._identical(images)
-            ),
-            provenance=self._provenance(),
+            measured=tuple(self._measured.values()),
+            features=self._encoder.features,
+            rulers=self._rulers,
+            training=self._training,
+            adapter=None if self.adapter is None else self.adapter.info,
+            baseline=self._baseline,
         )
-
-    def _indices(self) -> list[Comparison | Unmeasured]:
-        if self.adapter is None:
-            return []
-        statistics = self.config.statistics
-        resampling = Resampling(statistics.seed, statistics.n_resamples, statistics.confidence_level)
-        features, scale = self._encoder.features, self.config.candidate.scale
-        look = None if self._training is None else self._training.look()
-        return [
-            palette_collapse_of(features, scale=scale, resampling=resampling),
-            palette_pull_of(features, look, scale=scale, resampling=resampling),
-            photo_bleed_of(features, look, scale=scale, resampling=resampling),
-        ]
-
-    def _set_measurements(self, indices: Sequence[Comparison | Unmeasured]) -> tuple[SetMeasurement, ...]:
-        return tuple(
-            set_measurement(
-                item, arm=Arm.CANDIDATE, scale=self.config.candidate.scale, n_pictures=item.n_pairs
-            )
-            for item in indices
-            if isinstance(item, Comparison)
-        )
-
-    def _comparisons(
-        self,
-        measurements: Sequence[Measurement],
-        indices: Sequence[Comparison | Unmeasured],
-        *,
-        unmeasured: Sequence[Unmeasured],
-        self_tests: Sequence[SelfTest],
-    ) -> tuple[dict[str, Comparison | Unmeasured], list[Comparison | Unmeasured]]:
-        """Gate name to what was found, and the comparisons that are only shown."""
-        by_metric = {item.metric: item for item in indices}
-        found: dict[str, Comparison | Unmeasured] = {}
-        identical = self._identical(self._all_images())
-        why = {item.metric: item.reason for item in reversed(unmeasured)}
-        for gate in self.gates:
-            if gate.metric in by_metric:
-                found[gate.name] = by_metric[gate.metric]
-            elif problem := self._sensor_problem(gate, self_tests):
-                found[gate.name] = Unmeasured(metric=gate.metric, reason=problem)
-            else:
-                comparison = self._compared(
-                    gate.metric, measurements, "B1", support=gate.support, same_pictures=identical
-                )
-                if isinstance(comparison, Unmeasured) and gate.metric in why:
-                    comparison = comparison.model_copy(update={"reason": why[gate.metric]})
-                found[gate.name] = comparison
-        shown: list[Comparison | Unmeasured] = []
-        for metric in CELL_METRICS:
-            shown.append(self._compared(metric.name, measurements, "B0"))
-        for name in SHOWN_BY_FAMILY:
-            for family in self.suite.families:
-                shown.append(self._compared(name, measurements, "B1", family=family, support=(-1.0, 1.0)))
-        kept = [item for item in shown if isinstance(item, Comparison)]
-        return found, [*kept]
-
-    def _compared(
-        self,
-        name: str,
-        measurements: Sequence[Measurement],
-        reference: str,
-        *,
-        family: str | None = None,
-        support: tuple[float, float] | None = None,
-        same_pictures: bool = False,
-    ) -> Comparison | Unmeasured:
-        metric: Metric = METRICS.load(name)
-        cases = {case.id for case in self.suite.cases if family is None or case.family == family}
-        chosen = [item for item in measurements if item.cell.case in cases]
-        return compare(
-            metric,
-            values_of(chosen, metric=name, arm=Arm.CANDIDATE),
-            values_of(chosen, metric=name, arm=Arm(reference)),
-            candidate_arm=Arm.CANDIDATE,
-            reference_name=reference,  # type: ignore[arg-type]
-            family=family,
-            confidence_level=self.config.statistics.confidence_level,
-            support=support,
-            same_pictures=same_pictures,
-        )
-
-    def _sensor_problem(self, gate: Gate, self_tests: Sequence[SelfTest]) -> str | None:
-        """Why the gate's sensor does not work on the control's pictures; None if it does, or has no self-test."""
-        detector = self.judges.detector
-        if gate.kind == "prompt" and detector is not None:
-            tests = [test for test in self_tests if test.judge == detector.name]
-            if tests and not tests[0].usable:
-                return (
-                    f"judge at chance: on the control's pictures {detector.name} prefers a picture's own checks in "
-                    f"{tests[0].win_rate:.0%} of {tests[0].n_cases} cases (chance {tests[0].chance:.0%})."
-                )
-        if gate.kind == "anatomy" and detector is not None:
-            found = figures_found(self._all_images(), self._encoder.features, rulers=self._rulers)
-            return detector_problem(found, where="the control's pictures")
-        return None
-
-    def _identical(self, images: Sequence[Image]) -> bool:
-        """Whether every candidate picture is bit-equal to its control."""
-        control = {(i.cell.case, i.cell.seed): i.sha256 for i in images if i.cell.arm is Arm.CONTROL}
-        candidate = {(i.cell.case, i.cell.seed): i.sha256 for i in images if i.cell.arm is Arm.CANDIDATE}
-        return bool(candidate) and candidate == control
-
-    def _missing(self) -> str | None:
-        """What is missing from a complete run, in words."""
-        n_cases = len({cell.cell.case for cell in self.plan.cells})
-        if n_cases < len(self.suite.cases):
-            return f"{n_cases} of {len(self.suite.cases)} cases"
-        if failed := self._all_failed():
-            return f"{len(failed)} of {len(self.plan.cells)} pictures could not be made"
-        return None
-
-    def _metrics(self, measurements: Sequence[Measurement], verdicts: Sequence[Verdict]) -> tuple[Metric, ...]:
-        used = {item.metric for item in measurements} | {verdict.metric for verdict in verdicts}
-        names = [metric.name for metric in CELL_METRICS] + ["palette_collapse", "palette_pull", "photo_bleed"]
-        return tuple(METRICS.load(name) for name in names if name in used or name == "palette_pull")
+        base = self.backend.base_info()
+        return assemble(evidence, run_id=self.folder.run_id, base=base, provenance=self._provenance())
 
     def _keep_pictures(self, results: Results) -> None:
         """Put every picture of the run into its folder, so that it can be moved and read anywhere."""
         for image in results.images:
-            self._keep(image.sha256, lambda image=image: self.picture(image))  # type: ignore[misc]
-        if self._training is not None:
-            for sha, picture in zip(self._training.pictures.digests, self._training.pictures.pictures, strict=True):
-                self._keep(sha, lambda picture=picture: picture)  # type: ignore[misc]
-
-    def _keep(self, sha256: str, pixels: Callable[[], NDArray[np.uint8]]) -> None:
-        from lorabench.storage.pictures import to_png
-
-        path = self.folder.pictures / f"{sha256}.png"
-        if not path.exists():
-            write_bytes(path, to_png(pixels()))
+            path = self.folder.picture_path(image.sha256)
+            if not path.exists():
+                write_bytes(path, to_png(self.picture(image)))
+        if self._training_set is not None:
+            for sha256, picture in zip(self._training_set.digests, self._training_set.pictures, strict=True):
+                path = self.folder.picture_path(sha256)
+                if not path.exists():
+                    write_bytes(path, to_png(picture))
 
     def _provenance(self) -> Provenance:
         return Provenance(
@@ -598,6 +423,14 @@ class Run:
         )
 
 
+def _baseline(config: Config, *, suite: Suite, backend: Backend) -> Baseline | None:
+    if config.baseline is None:
+        return None
+    baseline = BaselineStore(config.baselines_dir).read(config.baseline)
+    check_comparable(baseline, suite=suite, base=backend.base_info(), settings=config.generation)
+    return baseline
+
+
 def _installed(names: Sequence[str]) -> dict[str, str]:
     found = {}
     for name in names:
@@ -606,6 +439,3 @@ def _installed(names: Sequence[str]) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-__all__ = ["CaseView", "NoBaseError", "NoPicturesError", "Run", "check_comparable", "evaluate", "open_run"]

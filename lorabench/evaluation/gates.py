@@ -13,6 +13,7 @@ from typing import Literal
 
 from lorabench.errors import SpecError
 from lorabench.records.config import GateConfig
+from lorabench.records.suite import AnatomyCheck, PaletteCheck, Suite
 
 Kind = Literal["broken", "copy", "prompt", "anatomy", "style"]
 
@@ -32,10 +33,12 @@ class Gate:
     required: bool = True
     """Whether the run cannot pass while this gate is unmeasured, in a suite that holds cases for it."""
     support: tuple[float, float] | None = None
-    """Smallest and largest difference the metric can take. Set for yes-or-no metrics, whose rare whole losses a t-interval
-    would not see; graded scores need it no more than means do."""
+    """Smallest and largest difference the metric can take. Set for yes-or-no metrics, whose rare whole losses a
+    t-interval would not see; graded scores need it no more than means do."""
     hard: bool = False
     """Decided without statistics: one broken picture whose control is whole is one too many."""
+    against: Literal["control", "baseline"] = "control"
+    """What the candidate is compared with."""
 
     @property
     def primary(self) -> bool:
@@ -46,6 +49,15 @@ class Gate:
 DEFAULT_GATES = (
     Gate("broken", "broken", "broken_rate", 0.01, "pictures are broken", support=(-1.0, 1.0), hard=True),
     Gate("copy", "copy", "copy_rate", 0.10, "training pictures are copied", support=(-1.0, 1.0)),
+    Gate(
+        "composition",
+        "copy",
+        "composition_copy_rate",
+        0.20,
+        "pictures are composed like the training pictures, whatever the prompt says",
+        required=False,
+        support=(-1.0, 1.0),
+    ),
     Gate("prompt", "prompt", "prompt_following_score", 0.10, "prompts are followed less"),
     Gate("anatomy", "anatomy", "anatomy_score", 0.30, "figures have the wrong number of parts", support=(-1.0, 1.0)),
     Gate("palette", "style", "palette_compliance_score", 0.15, "colours asked for are not given"),
@@ -68,8 +80,13 @@ class UnknownGateError(SpecError):
         self.name = name
 
 
-def configured_gates(changes: Mapping[str, GateConfig]) -> tuple[Gate, ...]:
+def configured_gates(changes: Mapping[str, GateConfig], *, suite: Suite | None = None) -> tuple[Gate, ...]:
     """The default gates with a configuration's margins, without those it turns off.
+
+    Args:
+        changes: Gate name to what is changed about it.
+        suite: Gates for which it holds no case are not required, unless the configuration says so; None leaves all
+            as they are.
 
     Raises:
         UnknownGateError: The configuration names a gate that does not exist.
@@ -78,15 +95,31 @@ def configured_gates(changes: Mapping[str, GateConfig]) -> tuple[Gate, ...]:
     for name in changes:
         if name not in known:
             raise UnknownGateError(name)
-    gates = []
-    for gate in DEFAULT_GATES:
-        change = changes.get(gate.name, GateConfig())
-        if change.enabled:
-            gates.append(
-                replace(
-                    gate,
-                    margin=gate.margin if change.margin is None else change.margin,
-                    required=gate.required if change.required is None else change.required,
-                )
-            )
-    return tuple(gates)
+    return tuple(
+        _changed(gate, changes.get(gate.name, GateConfig()), suite=suite)
+        for gate in DEFAULT_GATES
+        if changes.get(gate.name, GateConfig()).enabled
+    )
+
+
+def has_cases_for(gate: Gate, suite: Suite) -> bool:
+    """Whether a suite holds a case that the gate's metric can be read on."""
+    checks = [check for case in suite.cases for check in case.checks]
+    if gate.kind == "prompt":
+        return any(not isinstance(check, AnatomyCheck | PaletteCheck) for check in checks)
+    if gate.kind == "anatomy":
+        return any(isinstance(check, AnatomyCheck) for check in checks)
+    if gate.metric in ("palette_compliance_score", "palette_collapse"):
+        return any(isinstance(check, PaletteCheck) for check in checks)
+    if gate.metric == "foil_accuracy_score":
+        return any(case.foils for case in suite.cases)
+    return True
+
+
+def _changed(gate: Gate, change: GateConfig, *, suite: Suite | None) -> Gate:
+    required = gate.required and (suite is None or has_cases_for(gate, suite))
+    return replace(
+        gate,
+        margin=gate.margin if change.margin is None else change.margin,
+        required=required if change.required is None else change.required,
+    )

@@ -1,4 +1,4 @@
-"""Indices of whole arms: palette collapse and pull, photo bleed. Their zero is the reference, so they are differences."""
+"""Indices of whole arms: collapse, pull, bleed. Their zero is the reference, so they are differences."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from lorabench.evaluation.comparing import Reference, from_interval
 from lorabench.evaluation.encoding import Features
 from lorabench.metrics.palette import PALETTE_COLLAPSE, PALETTE_PULL, mean_training_distance
 from lorabench.metrics.response import PromptResponse, collapse_index, collapse_problem, distance_matrix
+from lorabench.metrics.structure import COMPOSITION_COLLAPSE
 from lorabench.metrics.texture import PHOTO_BLEED, TextureAxis, axis_problem, texture_values
 from lorabench.records.comparison import Comparison
 from lorabench.records.measurement import Metric, SetMeasurement, Unmeasured
@@ -47,28 +48,46 @@ class TrainingLook:
         sigmas: Smooth-zone sigma of each, (m,), grey levels.
         fractions: Flat fraction of each, (m,).
         palettes: Palette embeddings, (m, d).
+        structures: Structure descriptors, (m, d).
     """
 
     sigmas: Floats
     fractions: Floats
     palettes: Floats
+    structures: NDArray[np.float32]
 
 
 def palette_collapse_of(features: Features, *, scale: float, resampling: Resampling) -> Comparison | Unmeasured:
     """How much of the control's colour response the candidate has lost, over the palette cases."""
-    grid = _common(features, (Arm.CANDIDATE, Arm.CONTROL), scale=scale, of=features.palette)
+    return _collapse_of(PALETTE_COLLAPSE, features, of=features.palette, scale=scale, resampling=resampling)
+
+
+def composition_collapse_of(features: Features, *, scale: float, resampling: Resampling) -> Comparison | Unmeasured:
+    """How much of the control's response in composition the candidate has lost, over all cases."""
+    return _collapse_of(COMPOSITION_COLLAPSE, features, of=features.structure, scale=scale, resampling=resampling)
+
+
+def _collapse_of(
+    metric: Metric,
+    features: Features,
+    *,
+    of: Mapping[str, NDArray[np.float32]],
+    scale: float,
+    resampling: Resampling,
+) -> Comparison | Unmeasured:
+    grid = _common(features, (Arm.CANDIDATE, Arm.CONTROL), of=of)
     arms = {}
     try:
         for arm in (Arm.CANDIDATE, Arm.CONTROL):
-            vectors, cases = _palettes(features, grid, arm=arm, scale=scale)
+            vectors, cases = _vectors(features, grid, of=of, arm=arm, scale=scale)
             arms[arm] = PromptResponse(distance_matrix(vectors), cases)
     except ValueError:
         return Unmeasured(
-            metric=PALETTE_COLLAPSE.name,
-            reason=f"a collapse needs palette cases with two seeds or more; found {len(grid)} palette cases.",
+            metric=metric.name,
+            reason=f"{metric.name} needs cases with two seeds or more; found {len(grid)} cases that it can read.",
         )
     if problem := collapse_problem(arms[Arm.CONTROL]):
-        return Unmeasured(metric=PALETTE_COLLAPSE.name, reason=problem)
+        return Unmeasured(metric=metric.name, reason=problem)
 
     def statistic(rows: Any) -> Any:
         flat = np.asarray(rows).reshape(len(rows), -1)
@@ -76,19 +95,19 @@ def palette_collapse_of(features: Features, *, scale: float, resampling: Resampl
 
     numbers = np.arange(len(arms[Arm.CONTROL].cases))
     data = [numbers[arms[Arm.CONTROL].cases == case] for case in range(len(grid))]
-    return _resampled(PALETTE_COLLAPSE, statistic, data, reference="B1", resampling=resampling)
+    return _resampled(metric, statistic, data, reference="B1", resampling=resampling)
 
 
 def palette_pull_of(
     features: Features, training: TrainingLook | None, *, scale: float, resampling: Resampling
 ) -> Comparison | Unmeasured:
     """How far the candidate's colours have moved to the training pictures', over the palette cases."""
-    grid = _common(features, (Arm.CANDIDATE, Arm.CONTROL), scale=scale, of=features.palette)
+    grid = _common(features, (Arm.CANDIDATE, Arm.CONTROL), of=features.palette)
     if training is None or not grid:
         reason = "a pull needs training pictures and palette cases; found none of one of them."
         return Unmeasured(metric=PALETTE_PULL.name, reason=reason)
-    candidate, cases = _palettes(features, grid, arm=Arm.CANDIDATE, scale=scale)
-    control, _ = _palettes(features, grid, arm=Arm.CONTROL, scale=scale)
+    candidate, cases = _vectors(features, grid, of=features.palette, arm=Arm.CANDIDATE, scale=scale)
+    control, _ = _vectors(features, grid, of=features.palette, arm=Arm.CONTROL, scale=scale)
     pairs = np.stack(
         [mean_training_distance(candidate, training.palettes), mean_training_distance(control, training.palettes)],
         axis=1,
@@ -109,15 +128,13 @@ def photo_bleed_of(
     name = PHOTO_BLEED.name
     if training is None:
         return Unmeasured(metric=name, reason="a bleed needs training pictures; none are configured.")
-    grid = _common(features, (Arm.CANDIDATE, Arm.BASE), scale=scale, of=features.texture)
+    grid = _common(features, (Arm.CANDIDATE, Arm.BASE), of=features.texture)
     if not grid:
         return Unmeasured(metric=name, reason="a bleed needs pictures of base (B0) and candidate; found none.")
     data = [_textures(features, case, seeds, scale=scale) for case, seeds in grid.items()]
     axes: dict[TextureAxis, Floats] = {"sigma": training.sigmas, "flat_fraction": training.fractions}
     means = np.stack([case.mean(axis=0) for case in data])  # (k, 4)
-    problems = {
-        axis: axis_problem(axes[axis], means[:, 2 * index + 1], axis=axis) for index, axis in enumerate(axes)
-    }
+    problems = {axis: axis_problem(axes[axis], means[:, 2 * index + 1], axis=axis) for index, axis in enumerate(axes)}
     readable = [index for index, axis in enumerate(axes) if problems[axis] is None]
     if not readable:
         return Unmeasured(metric=name, reason=" ".join(str(problem) for problem in problems.values()))
@@ -182,7 +199,7 @@ def _one_by_one(statistic: Any, *, rows: bool) -> Any:
     return one
 
 
-def _common(features: Features, arms: tuple[Arm, Arm], *, scale: float, of: Mapping[str, object]) -> dict[str, tuple[int, ...]]:
+def _common(features: Features, arms: tuple[Arm, Arm], *, of: Mapping[str, object]) -> dict[str, tuple[int, ...]]:
     """Cases and seeds of which both arms' pictures have the feature; cases in order."""
     seeds: dict[Arm, dict[str, set[int]]] = {arm: {} for arm in arms}
     for cell, sha in features.digest_of.items():
@@ -197,16 +214,16 @@ def _sha(features: Features, arm: Arm, case: str, seed: int, *, scale: float) ->
     return features.digest_of[Cell(arm=arm, case=case, seed=seed, scale=scale if arm.uses_adapter else 0.0)]
 
 
-def _palettes(
-    features: Features, grid: Grid, *, arm: Arm, scale: float
-) -> tuple[Floats, NDArray[np.intp]]:
-    """Palette embeddings of an arm, (n, d), and the number of each picture's case, (n,)."""
+def _vectors(
+    features: Features, grid: Grid, *, of: Mapping[str, NDArray[np.float32]], arm: Arm, scale: float
+) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+    """One feature of an arm's pictures, (n, d), and the number of each picture's case, (n,)."""
     vectors, cases = [], []
     for number, (case, seeds) in enumerate(grid.items()):
         for seed in seeds:
-            vectors.append(features.palette[_sha(features, arm, case, seed, scale=scale)])
+            vectors.append(of[_sha(features, arm, case, seed, scale=scale)])
             cases.append(number)
-    return np.asarray(vectors, dtype=np.float64), np.asarray(cases, dtype=np.intp)
+    return np.asarray(vectors), np.asarray(cases, dtype=np.intp)
 
 
 def _textures(features: Features, case: str, seeds: Sequence[int], *, scale: float) -> Floats:

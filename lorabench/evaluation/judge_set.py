@@ -53,10 +53,12 @@ def load_judges(config: JudgesConfig, *, memorisation: bool) -> JudgeSet:
         memorisation: Whether there are training pictures, which LPIPS compares with.
 
     Returns:
-        The judges. One whose weights are missing is absent with the reason; nothing is replaced in silence.
+        The judges. LPIPS, which nobody has to name, is absent with the reason where its weights are missing; nothing
+        is replaced in silence.
 
     Raises:
         SpecError: The configuration is not understood.
+        MeasurementError: The CLIP model or the detector that is named cannot be loaded.
     """
     absent: dict[str, str] = {}
     clip = None
@@ -72,13 +74,13 @@ def load_judges(config: JudgesConfig, *, memorisation: bool) -> JudgeSet:
             lpips = JUDGES.load("lpips")(config.lpips_net, weights=config.lpips_weights, device=config.device)
         except MeasurementError as error:
             absent["lpips"] = str(error)
-    detector = _detector(config)
+    detector = _detector(config, clip)
     if detector is None:
         absent["detector"] = "no detector is configured ([judges] detector)"
     return JudgeSet(clip=clip, lpips=lpips, detector=detector, absent=absent)
 
 
-def _detector(config: JudgesConfig) -> Detector | None:
+def _detector(config: JudgesConfig, clip: ImageTextEncoder | None) -> Detector | None:
     if not config.detector:
         return None
     name, _, source = config.detector.partition(":")
@@ -86,6 +88,14 @@ def _detector(config: JudgesConfig) -> Detector | None:
         oracle: Detector = JUDGES.load("oracle")()
         return oracle
     if name in ("owlv2", "grounding-dino") and source:
-        network: Detector = JUDGES.load(name)(source, device=config.device)
+        colors = None if clip is None else _color_reader(clip)
+        network: Detector = JUDGES.load(name)(source, device=config.device, color_reader=colors)
         return network
     raise UnknownDetectorError(config.detector)
+
+
+def _color_reader(clip: ImageTextEncoder) -> object:
+    """Detectors see no colours; CLIP names them on the boxes' crops."""
+    from lorabench.judges.color_reader import ColorReader
+
+    return ColorReader(clip)

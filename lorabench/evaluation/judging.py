@@ -40,9 +40,7 @@ def judge(
         group = {
             gate.name: comparison.p_harm
             for gate in gates
-            if gate.primary is primary
-            and not gate.hard
-            and isinstance(comparison := found[gate.name], Comparison)
+            if gate.primary is primary and not gate.hard and isinstance(comparison := found[gate.name], Comparison)
         }
         for name, step in holm(group, significance_level).items():
             levels[name], adjusted[name] = step.level, step.p_adjusted
@@ -67,39 +65,41 @@ def conclude(
         gates: The gates themselves.
         complete: Every case of the suite was planned and every planned picture was made.
         missing: What is missing from a complete run, in words.
-        identical: Every candidate picture is bit-equal to its control: nothing can be worse, measured or not.
+        identical: Every candidate picture is bit-equal to its control: nothing can be worse than that, measured or
+            not, and only gates against a baseline count.
 
     Returns:
         The run's verdict, with the exit code of the command line: 3 > 5 > 1 > 4 > 0.
     """
-    says = {gate.name: gate.says for gate in gates}
-    failed = [verdict for verdict in verdicts if verdict.outcome is Outcome.FAIL]
-    open_ = [verdict for verdict in verdicts if verdict.outcome is Outcome.INCONCLUSIVE]
-    blind = [verdict for verdict in verdicts if verdict.outcome is Outcome.UNMEASURED and verdict.required]
-    decided = [verdict for verdict in verdicts if verdict.outcome is not Outcome.UNMEASURED]
-    if identical:
-        outcome, blind, open_ = Outcome.PASS, [], []
-        headline = "Identical to the base: every picture is bit-equal to its control."
-        decided = list(verdicts)
-    elif failed:
+    by_name = {gate.name: gate for gate in gates}
+    counted = [verdict for verdict in verdicts if not identical or by_name[verdict.gate].against == "baseline"]
+    failed = [verdict for verdict in counted if verdict.outcome is Outcome.FAIL]
+    open_ = [verdict for verdict in counted if verdict.outcome is Outcome.INCONCLUSIVE]
+    blind = [verdict for verdict in counted if verdict.outcome is Outcome.UNMEASURED and verdict.required]
+    n_decided = sum(verdict.outcome is not Outcome.UNMEASURED for verdict in counted)
+    unseeing = bool(blind) or (n_decided == 0 and not identical)
+    if failed:
         outcome = Outcome.FAIL
-        headline = "Worse than the base: " + "; ".join(says[verdict.gate] for verdict in failed) + "."
-    elif blind or not decided:
+        headline = _worse_headline([by_name[verdict.gate] for verdict in failed])
+    elif unseeing:
         outcome = Outcome.UNMEASURED
         headline = "No verdict: " + (_names(blind) or "no gate") + " could not be measured."
     elif open_:
         outcome = Outcome.INCONCLUSIVE
-        headline = f"Not decided: {_names(open_)} needs more cases."
+        headline = f"Not decided: more cases are needed for {_names(open_)}."
+    elif identical:
+        outcome = Outcome.PASS
+        headline = "Identical to the base: every picture is bit-equal to its control."
     else:
         outcome = Outcome.PASS
-        headline = f"No worse than the base within every margin, on {len(decided)} gates."
+        headline = f"No worse than the base within every margin, on {n_decided} gates."
     if not complete:
         headline = f"Incomplete ({missing}). {headline}"
     return RunVerdict(
         outcome=outcome,
         headline=headline,
         reasons=tuple(verdict.reason for verdict in (*failed, *blind, *open_)),
-        exit_code=_exit_code(failed=bool(failed), blind=bool(blind) or not decided, open_=bool(open_), complete=complete),
+        exit_code=_exit_code(failed=bool(failed), blind=unseeing, open_=bool(open_), complete=complete),
         complete=complete,
         identical=identical,
     )
@@ -113,6 +113,11 @@ def _exit_code(*, failed: bool, blind: bool, open_: bool, complete: bool) -> int
     if failed:
         return ExitCode.FAILED
     return ExitCode.INCONCLUSIVE if open_ else ExitCode.PASSED
+
+
+def _worse_headline(gates: Sequence[Gate]) -> str:
+    than = "base" if any(gate.against == "control" for gate in gates) else "baseline"
+    return f"Worse than the {than}: {'; '.join(gate.says for gate in gates)}."
 
 
 def _names(verdicts: Sequence[Verdict]) -> str:
@@ -168,9 +173,7 @@ def _decide(gate: Gate, comparison: Comparison, harm_level: float | None) -> Dec
         p_higher=1.0 if comparison.higher_is_better else comparison.p_harm,
         spread=stdev([item.difference for item in comparison.differences]) if len(comparison.differences) > 1 else None,
     )
-    return decide(
-        interval, margin=gate.margin, higher_is_better=comparison.higher_is_better, harm_level=harm_level
-    )
+    return decide(interval, margin=gate.margin, higher_is_better=comparison.higher_is_better, harm_level=harm_level)
 
 
 def _reason(gate: Gate, comparison: Comparison, outcome: Outcome, decision: Decision | None) -> str:
@@ -183,7 +186,8 @@ def _reason(gate: Gate, comparison: Comparison, outcome: Outcome, decision: Deci
         return f"{gate.name}: identical; every pair is exactly equal ({comparison.n_cases} cases)."
     if gate.hard:
         worse = sum(item.difference > 0 for item in comparison.differences)
-        return f"{gate.name}: {worse} of {comparison.n_cases} cases have broken pictures where their control has none."
+        whole = "the baseline" if gate.against == "baseline" else "their control"
+        return f"{gate.name}: {worse} of {comparison.n_cases} cases have broken pictures where {whole} has none."
     if outcome is Outcome.PASS:
         return f"{gate.name}: no worse than the margin. {numbers}."
     if outcome is Outcome.FAIL:

@@ -34,6 +34,7 @@ from lorabench.metrics.prompt_following import (
     score_checks,
 )
 from lorabench.metrics.reading import Missing
+from lorabench.metrics.structure import COMPOSITION_COPY_RATE, composition_copies, composition_reach
 from lorabench.metrics.text_similarity import CLIP_TEXT_SIMILARITY, paired_cosine
 from lorabench.metrics.texture import FLAT_FRACTION, SMOOTH_ZONE_SIGMA
 from lorabench.records.images import Image
@@ -57,6 +58,7 @@ CELL_METRICS: tuple[Metric, ...] = (
     NEAREST_TRAINING_DISTANCE,
     NEIGHBOUR_RATIO,
     COPY_RATE,
+    COMPOSITION_COPY_RATE,
 )
 """Metrics with one number per picture, in the order of reports."""
 
@@ -107,14 +109,9 @@ class Rulers:
                 labels=frozenset(labels),
                 reads_color=detector.reads_color,
                 counts_parts=detector.counts_parts,
-                rules=RULES_OF.get(detector.name, Rules()),
+                rules=Rules(threshold=detector.thresholds["presence"], counting_threshold=detector.thresholds["count"]),
             )
         return cls(suite=suite, style=style, judges=judges, sensor=sensor, read_picture=read_picture)
-
-
-RULES_OF = {"oracle": Rules(threshold=0.3, counting_threshold=0.3)}
-"""Thresholds by detector. GenEval's own (0.3, counting 0.9) are fitted to another detector's scores; the oracle's score
-is the overlap with a template, which does not fall where objects are many."""
 
 
 def measure(images: Iterable[Image], features: Features, *, rulers: Rulers) -> Measured:
@@ -231,9 +228,7 @@ def measure_foils(
             done.add(FOIL_ACCURACY_SCORE, image.cell, Missing(rulers.judges.why_absent("clip")))
             continue
         prompt, foils = prompt_texts(case, rulers.style)
-        kept = [
-            text for foil, text in zip(case.foils, foils, strict=True) if (case.family, foil.kind) in usable
-        ]
+        kept = [text for foil, text in zip(case.foils, foils, strict=True) if (case.family, foil.kind) in usable]
         if not kept:
             kinds = ", ".join(sorted({foil.kind for foil in case.foils}))
             done.add(FOIL_ACCURACY_SCORE, image.cell, Missing(f"judge at chance in {case.family} ({kinds} foils)"))
@@ -263,7 +258,8 @@ def measure_copies(
     Returns:
         Distance, ratio and copy flag of each picture of control and candidate, and the neighbours themselves.
     """
-    done, neighbours = Measured(), []
+    done = Measured()
+    neighbours: list[Neighbour] = []
     judged = [image for image in images if image.cell.arm in (Arm.CONTROL, Arm.CANDIDATE)]
     if training is None:
         done.unmeasured.append(Unmeasured(metric=COPY_RATE.name, reason=why_not))
@@ -324,10 +320,32 @@ def self_test(images: Iterable[Image], features: Features, *, rulers: Rulers) ->
                 _stacked(features, chosen),
                 logit_scale=clip.logit_scale,
             )
-            trials.append(
-                Trial(case=case.id, family=case.family, foil_kind=kind, win=reading.win, n_foils=len(chosen))
-            )
+            trials.append(Trial(case=case.id, family=case.family, foil_kind=kind, win=reading.win, n_foils=len(chosen)))
     return judge_self_test(trials, judge=clip.name)
+
+
+def measure_compositions(
+    images: Iterable[Image], features: Features, *, training: NDArray[np.float32] | None, why_not: str
+) -> Measured:
+    """Say which pictures of control and candidate are composed like a training picture, whatever their style.
+
+    Args:
+        images: The pictures of all arms.
+        features: What is known of them.
+        training: Structure descriptors of the training pictures without duplicates, (m, d), if there are any.
+        why_not: The reason if there are none.
+    """
+    done = Measured()
+    reach: float | Missing = Missing(why_not) if training is None else composition_reach(training)
+    if training is None or isinstance(reach, Missing):
+        reason = reach.reason if isinstance(reach, Missing) else why_not
+        done.unmeasured.append(Unmeasured(metric=COMPOSITION_COPY_RATE.name, reason=reason))
+        return done
+    judged = [image for image in images if image.cell.arm in (Arm.CONTROL, Arm.CANDIDATE)]
+    for image in judged:
+        inside = composition_copies(features.structure[image.sha256][None], training, reach=reach)
+        done.add(COMPOSITION_COPY_RATE, image.cell, float(inside[0]))
+    return done
 
 
 def detector_self_test(images: Iterable[Image], features: Features, *, rulers: Rulers) -> tuple[SelfTest, ...]:
@@ -349,12 +367,12 @@ def detector_self_test(images: Iterable[Image], features: Features, *, rulers: R
         if image.cell.arm is not Arm.CONTROL or image.cell.case not in own:
             continue
         seen = features.detections.get(image.sha256, ())
-        values = [
+        here, other = (
             prompt_following_score(_without_anatomy(case, score_checks(case, seen, sensor=sensor)))
             for case in (own[image.cell.case], following[image.cell.case])
-        ]
-        if not any(isinstance(value, Missing) for value in values):
-            trials.append(Trial(image.cell.case, "all", "other case", win=values[0] > values[1], n_foils=1))  # type: ignore[operator]
+        )
+        if not isinstance(here, Missing) and not isinstance(other, Missing):
+            trials.append(Trial(image.cell.case, "all", "other case", win=here > other, n_foils=1))
     return judge_self_test(trials, judge=detector.name)
 
 

@@ -27,7 +27,7 @@ def plan_cells(
         arms: The arms to make.
         scale: Adapter scale of the arms that use the adapter; the others have scale 0.
         seeds: Instead of the suite's common seeds.
-        limit: Only the first cases, spread over families in the suite's order; the run is partial then.
+        limit: Only the suite's first cases; the run is partial then.
 
     Returns:
         The plan. Arms that end in the same prompt and use no adapter still have cells of their own; the cache makes

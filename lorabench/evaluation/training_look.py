@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +13,7 @@ from lorabench.evaluation.indices import TrainingLook
 from lorabench.metrics.memorisation import TrainingSet as EmbeddedSet
 from lorabench.metrics.memorisation import training_set
 from lorabench.metrics.palette import palette_embedding
+from lorabench.metrics.structure import structure_descriptor
 from lorabench.metrics.texture import flat_fraction, smooth_zone_sigma
 from lorabench.records.record import digest_of
 from lorabench.records.results import TrainingPicture
@@ -32,56 +35,35 @@ if TYPE_CHECKING:
     from lorabench.storage.pictures import PictureCache
 
 
+@dataclass(frozen=True)
 class Training:
-    """A training set, and what it looks like once it has been through the base's autoencoder."""
+    """A training set, and what it looks like once it has been through the base's autoencoder.
 
-    def __init__(self, pictures: TrainingSet) -> None:
-        self.pictures = pictures
-        self._decoded: list[NDArray[np.uint8]] | None = None
+    Attributes:
+        pictures: As read from the folder.
+        decoded: The same after the round trip, in the same order.
+        embedded: Embeddings of the decoded pictures and their mirror images, without duplicates; None without LPIPS.
+    """
 
-    def pass_through(self, backend: Backend, *, pictures: PictureCache) -> None:
-        """Send every picture through the base's autoencoder, once per base: it is kept in the picture cache."""
-        fingerprint = dict(backend.fingerprint())
-        keys = [
-            digest_of({"round_trip": 1, "picture": sha, "backend": fingerprint}) for sha in self.pictures.digests
-        ]
-        stored = [pictures.get(key) for key in keys]
-        found = [None if entry is None else entry.picture for entry in stored]
-        missing = [index for index, picture in enumerate(found) if picture is None]
-        if missing:
-            made = backend.round_trip([self.pictures.pictures[index] for index in missing])
-            for index, picture in zip(missing, made, strict=True):
-                pictures.put(keys[index], picture, material={"round_trip": self.pictures.digests[index]})
-                found[index] = picture
-        self._decoded = [picture for picture in found if picture is not None]
+    pictures: TrainingSet
+    decoded: tuple[NDArray[np.uint8], ...]
+    embedded: EmbeddedSet | None
 
-    @property
-    def decoded(self) -> list[NDArray[np.uint8]]:
-        """The pictures after the round trip."""
-        assert self._decoded is not None  # pass_through comes first
-        return self._decoded
-
-    def embedded(self, lpips: PerceptualEncoder | None, *, arrays: ArrayCache) -> EmbeddedSet | None:
-        """Embeddings of the decoded pictures and their mirror images, without duplicates; None without LPIPS."""
-        if lpips is None:
-            return None
-        plain = self.decoded
-        mirrored = [np.ascontiguousarray(picture[:, ::-1]) for picture in plain]
-        both = [*plain, *mirrored]
-        keys = [
-            array_key(pixel_digest(picture), encoder=lpips.name, weights_digest=lpips.weights_digest)
-            for picture in both
-        ]
-        rows = arrays.rows(keys, lambda missing: lpips.embed([both[index] for index in missing]))
-        return training_set(rows[: len(plain)], rows[len(plain) :])
-
+    @cached_property
     def look(self) -> TrainingLook:
-        """Texture and palette of the decoded pictures."""
+        """Texture, palette and composition of the decoded pictures."""
         return TrainingLook(
             sigmas=np.array([smooth_zone_sigma(picture) for picture in self.decoded]),
             fractions=np.array([flat_fraction(picture) for picture in self.decoded]),
+            structures=np.stack([structure_descriptor(picture) for picture in self.decoded]),
             palettes=np.stack([palette_embedding(picture, foreground_only=True) for picture in self.decoded]),
         )
+
+    @property
+    def compositions(self) -> NDArray[np.float32]:
+        """Structure descriptors without those of pictures that LPIPS calls duplicates, (m, d)."""
+        structures = self.look.structures
+        return structures if self.embedded is None else structures[list(self.embedded.kept)]
 
     def records(self) -> tuple[TrainingPicture, ...]:
         """The pictures as results name them."""
@@ -92,6 +74,52 @@ class Training:
         )
 
 
+def look_at_training(
+    training: TrainingSet,
+    *,
+    backend: Backend,
+    pictures: PictureCache,
+    lpips: PerceptualEncoder | None,
+    arrays: ArrayCache,
+) -> Training:
+    """Send the training pictures through the base's autoencoder and embed what comes back.
+
+    Both are done once per base and kept in the caches.
+
+    Args:
+        training: The pictures, in the size of the run.
+        backend: Has the autoencoder.
+        pictures: Keeps decoded pictures.
+        lpips: Embeds them; None leaves them without embeddings.
+        arrays: Keeps embeddings.
+    """
+    decoded = _decoded(training, backend=backend, pictures=pictures)
+    embedded = None if lpips is None else _embedded(decoded, lpips, arrays=arrays)
+    return Training(training, decoded, embedded)
+
+
+def _decoded(training: TrainingSet, *, backend: Backend, pictures: PictureCache) -> tuple[NDArray[np.uint8], ...]:
+    fingerprint = dict(backend.fingerprint())
+    keys = [digest_of({"round_trip": 1, "picture": sha, "backend": fingerprint}) for sha in training.digests]
+    found = {index: stored.picture for index, key in enumerate(keys) if (stored := pictures.get(key)) is not None}
+    missing = [index for index in range(len(keys)) if index not in found]
+    if missing:
+        made = backend.round_trip([training.pictures[index] for index in missing])
+        for index, picture in zip(missing, made, strict=True):
+            pictures.put(keys[index], picture, material={"round_trip": training.digests[index]})
+            found[index] = picture
+    return tuple(found[index] for index in range(len(keys)))
+
+
+def _embedded(plain: Sequence[NDArray[np.uint8]], lpips: PerceptualEncoder, *, arrays: ArrayCache) -> EmbeddedSet:
+    both = [*plain, *(np.ascontiguousarray(picture[:, ::-1]) for picture in plain)]
+    keys = [
+        array_key(pixel_digest(picture), encoder=lpips.name, weights_digest=lpips.weights_digest) for picture in both
+    ]
+    rows = arrays.rows(keys, lambda missing: lpips.embed([both[index] for index in missing]))
+    return training_set(rows[: len(plain)], rows[len(plain) :])
+
+
 def open_training(
     config: TrainingSetConfig,
     *,
@@ -100,7 +128,7 @@ def open_training(
     line_of: Mapping[str, int] | None,
     size: tuple[int, int],
     observer: Observer,
-) -> Training | None:
+) -> TrainingSet | None:
     """Read the configured training set and refuse a suite that is not held out from it.
 
     Returns:
@@ -116,4 +144,4 @@ def open_training(
     near = check_held_out(suite, pictures.caption_of, style=style, line_of=line_of)
     if near:
         observer.note(f"{len(near)} prompts share nine tenths of their words with a caption, first: {near[0]}")
-    return Training(pictures)
+    return pictures

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from lorabench.judges.pictures import check_pictures
 from lorabench.judges.protocols import Picture
@@ -17,6 +18,8 @@ class OracleDetector:
     name = "oracle"
     reads_color = True
     counts_parts = frozenset({"hand", "person"})
+    thresholds: Mapping[str, float] = MappingProxyType({"presence": 0.3, "count": 0.3})
+    """Its score is the overlap with a template, which does not fall where objects are many."""
 
     def __init__(self) -> None:
         """Nothing to load."""

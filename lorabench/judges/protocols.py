@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -52,6 +52,11 @@ class Detector(Protocol):
     """Whether its detections carry colours."""
     counts_parts: frozenset[str]
     """Labels whose parts it counts (`hand`, `person`)."""
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """Scores above which a detection counts: `presence`, and `count` where objects are counted."""
+        ...
 
     def detect(self, pictures: Sequence[Picture], *, labels: Sequence[str]) -> list[tuple[Detection, ...]]:
         """Detections of the given classes in each picture, by falling score."""

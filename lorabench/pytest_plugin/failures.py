@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from lorabench.records.comparison import Outcome
 from lorabench.records.plan import Arm
+from lorabench.records.suite import PaletteCheck
 from lorabench.report.notation import against, check_words, interval, number, plain, signed
 
 if TYPE_CHECKING:
     from lorabench.evaluation.engine import CaseView
     from lorabench.records.comparison import Comparison, Verdict
+    from lorabench.records.images import Image
+    from lorabench.records.measurement import Unmeasured
     from lorabench.records.results import CheckOutcome, Results
     from lorabench.records.suite import Case
 
 BROKEN = "broken_rate"
+CHECK_METRICS = ("prompt_following_score", "anatomy_score")
+"""Metrics that are missing together with the outcomes of checks, for the same reason."""
 N_WORST = 5
 
 
@@ -32,19 +37,36 @@ def prompt_faults(case: Case, view: CaseView) -> list[str]:
     for (arm, seed), value in broken.items():
         if arm is Arm.CANDIDATE and value == 1 and broken.get((Arm.CONTROL, seed), 0.0) == 0:
             faults.append(f"seed {seed}: the candidate's picture is broken, the control's is not")
-    return faults + golden_faults(case, view.checks)
+    return faults + golden_faults(case, view.images, checks=view.checks, unmeasured=view.unmeasured)
 
 
-def golden_faults(case: Case, checks: Sequence[CheckOutcome]) -> list[str]:
-    """The candidate's checks of a golden case that do not hold, one line each; empty for other cases."""
+def golden_faults(
+    case: Case, images: Iterable[Image], *, checks: Iterable[CheckOutcome], unmeasured: Iterable[Unmeasured]
+) -> list[str]:
+    """The candidate's checks of a golden case that do not hold, one line each; empty for other cases.
+
+    A check without an outcome does not hold: nobody looked. Palette checks give a score and decide nothing here.
+
+    Args:
+        case: The case.
+        images: Its pictures; others are passed over.
+        checks: Outcomes of checks.
+        unmeasured: Says why there are none, where there are none.
+    """
     if not case.golden:
         return []
-    return [
-        f"golden, seed {check.cell.seed}: {check_words(case.checks[check.check_index])}: "
-        f"{'failed' if check.passed is False else 'not measured'}: {plain(check.reason)}"
-        for check in checks
-        if check.cell.arm is Arm.CANDIDATE and check.cell.case == case.id and not check.passed
-    ]
+    outcomes = {(check.cell, check.check_index): check for check in checks}
+    whys = {item.cell: item.reason for item in unmeasured if item.cell is not None and item.metric in CHECK_METRICS}
+    faults = []
+    for cell in (image.cell for image in images if image.cell.arm is Arm.CANDIDATE and image.cell.case == case.id):
+        for index, check in enumerate(case.checks):
+            outcome = outcomes.get((cell, index))
+            if isinstance(check, PaletteCheck) or (outcome is not None and outcome.passed):
+                continue
+            word = "failed" if outcome is not None and outcome.passed is False else "not measured"
+            reason = outcome.reason if outcome is not None else whys.get(cell, "nothing looked for it")
+            faults.append(f"golden, seed {cell.seed}: {check_words(check)}: {word}: {plain(reason)}")
+    return faults
 
 
 def prompt_text(case: Case, view: CaseView, faults: Sequence[str]) -> str:

@@ -154,7 +154,7 @@ class SuiteFile(pytest.File):
                 yield _prompt_item(self, subject, case, session)
         for subject in subjects:
             for gate, metric in _gates(subject):
-                name = _item_name(f"gate[{gate}]", subject)
+                name = _item_name(f"gate:{gate}", subject)
                 declared.names.append(name)
                 yield _gate_item(self, subject, name=name, gate=gate, metric=metric)
 
@@ -164,10 +164,12 @@ class SuiteItem(pytest.Function):
 
     line: int = 1
     """1-based line in the suite file."""
+    label: str = ""
+    """Heads a failure. Not the name: pytest would show its dots as colons."""
 
     def reportinfo(self) -> tuple[os.PathLike[str], int, str]:
         """The prompt's place in the suite file."""
-        return self.path, self.line - 1, self.name
+        return self.path, self.line - 1, self.label
 
 
 class CompletenessItem(pytest.Item):
@@ -276,7 +278,11 @@ def hold_gate(request: pytest.FixtureRequest, lora_runner: Runner, lora_backend:
 
 def _hold_golden(item: pytest.Item, results: Results) -> None:
     cases = [case for case in results.suite.cases if case.golden]
-    faults = {case.id: found for case in cases if (found := failures.golden_faults(case, results.checks))}
+    faults = {
+        case.id: found
+        for case in cases
+        if (found := failures.golden_faults(case, results.images, checks=results.checks, unmeasured=results.unmeasured))
+    }
     item.user_properties.append(("lorabench.verdict", "FAIL" if faults else "PASS"))
     if faults:
         lines = [f"  {case}: {fault}" for case, found in faults.items() for fault in found]
@@ -325,7 +331,8 @@ def _gates(subject: Subject) -> list[tuple[str, str]]:
 
 
 def _item_name(name: str, subject: Subject) -> str:
-    return f"{name}[{subject.candidate.label}]" if subject.candidate.label else name
+    """Colons, not brackets: pytest reads brackets in a remembered node id as parameters, and loses the item."""
+    return f"{name}:{subject.candidate.label}" if subject.candidate.label else name
 
 
 def _prompt_item(parent: SuiteFile, subject: Subject, case: Case, session: SuiteSession) -> SuiteItem:
@@ -350,6 +357,7 @@ def _gate_item(parent: SuiteFile, subject: Subject, *, name: str, gate: str, met
 
 def _item(parent: SuiteFile, name: str, *, body: Callable[..., None], enabled: bool) -> SuiteItem:
     item = SuiteItem.from_parent(parent, name=name, callobj=body)
+    item.label = f"{parent.path.name}: {name}"
     if not enabled:
         item.add_marker(pytest.mark.skip(reason=OFF_REASON))
     return item

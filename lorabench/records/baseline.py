@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import FiniteFloat, PositiveInt
 
@@ -10,7 +10,7 @@ from lorabench.records.plan import GenerationSettings, StylePhrases
 from lorabench.records.record import Identifier, Record, Sha256
 from lorabench.records.results import AdapterInfo, BaseInfo
 
-BASELINE_SCHEMA_VERSION = 1
+BASELINE_SCHEMA_VERSION: Final = 1
 
 
 class Baseline(Record):

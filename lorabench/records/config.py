@@ -43,7 +43,7 @@ class TrainingSetConfig(Record):
 
 
 class JudgesConfig(Record):
-    """The networks that look at pictures. Empty turns a judge off; its metrics are then unmeasured, with this reason."""
+    """The networks that look at pictures. Empty turns a judge off; its metrics are then unmeasured and say so."""
 
     clip: str = ""
     """open_clip model name, or `local-dir:<folder>`."""
@@ -85,7 +85,7 @@ class Config(Record):
     generation: GenerationSettings = GenerationSettings()
     training_set: TrainingSetConfig = TrainingSetConfig()
     judges: JudgesConfig = JudgesConfig()
-    gates: dict[str, GateConfig] = {}
+    gates: dict[str, GateConfig] = Field(default_factory=dict)
     statistics: StatisticsConfig = StatisticsConfig()
     suites: tuple[Path, ...] = ()
     arms: tuple[Literal["B0", "B1", "L1", "L0"], ...] = ("B0", "B1", "L1")

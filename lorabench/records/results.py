@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
-from pydantic import FiniteFloat, NonNegativeFloat, NonNegativeInt
+from pydantic import Field, FiniteFloat, NonNegativeFloat, NonNegativeInt
 
 from lorabench.records.comparison import Comparison, Outcome, Verdict
+from lorabench.records.detection import Detection
 from lorabench.records.images import FailedCell, Image
 from lorabench.records.measurement import Measurement, Metric, Neighbour, SelfTest, SetMeasurement, Unmeasured
-from lorabench.records.detection import Detection
 from lorabench.records.plan import Cell, GenerationSettings, PlannedCell, StylePhrases
 from lorabench.records.record import Record, Sha256
 from lorabench.records.suite import Suite
 
-RESULTS_SCHEMA_VERSION = 1
+RESULTS_SCHEMA_VERSION: Final = 1
 
 
 class AdapterInfo(Record):
@@ -33,7 +33,7 @@ class AdapterInfo(Record):
     """Distinct module name endings that are adapted."""
     text_encoder: bool
     training_step: NonNegativeInt | None = None
-    metadata: dict[str, str] = {}
+    metadata: dict[str, str] = Field(default_factory=dict)
     """Allow-listed header entries (rank, alpha, base version, software); never the whole header."""
 
 
@@ -122,7 +122,7 @@ class Results(Record):
     neighbours: tuple[Neighbour, ...] = ()
     detections: tuple[CellDetections, ...] = ()
     checks: tuple[CheckOutcome, ...] = ()
-    palettes: dict[str, tuple[str, ...]] = {}
+    palettes: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Cell key or `training` to its dominant colours as hex, most frequent first."""
     self_tests: tuple[SelfTest, ...] = ()
     comparisons: tuple[Comparison, ...] = ()

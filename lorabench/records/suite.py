@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, PositiveInt, StringConstraints, model_validator
 
 from lorabench.records.record import Identifier, Record
 
-SUITE_SCHEMA_VERSION = 1
+SUITE_SCHEMA_VERSION: Final = 1
 STYLE_SLOT = "{style}"
 
 Family = Literal[
@@ -34,7 +34,7 @@ Family = Literal[
 
 Relation = Literal["left of", "right of", "above", "below"]
 FoilKind = Literal["object", "color", "shape", "swap", "count", "relation", "attribute"]
-"""In what a foil differs from its prompt; `attribute` is any quality but colour and shape (size, material, pose, light)."""
+"""In what a foil differs from its prompt; `attribute` is any other quality (size, material, pose, light)."""
 Text = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=80, to_lower=True, strip_whitespace=True)]
 HexColor = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")]

@@ -27,7 +27,7 @@ MAX_FAMILY = 4
 class Outcome(StrEnum):
     """What an interval and a margin decide."""
 
-    PASS = "PASS"  # noqa: S105 - a verdict, not a password
+    PASS = "PASS"
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
 

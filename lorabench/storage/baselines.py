@@ -32,16 +32,18 @@ CI_VARIABLES = ("CI", "GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", "JENKINS_URL",
 
 
 class BaselineMissingError(MeasurementError):
-    """No baseline of that name."""
+    """No baseline of that name, or none with that number."""
 
-    def __init__(self, name: str, known: list[str]) -> None:
-        close = difflib.get_close_matches(name, known, n=1)
+    def __init__(self, name: str, known: list[str], *, number: int | None = None) -> None:
+        """`known`: names of baselines, or where a number is asked for, the numbers under that name."""
+        wanted = name if number is None else f"{name}@{number}"
+        close = difflib.get_close_matches(name, known, n=1) if number is None else []
         hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known) or 'none'}."
-        super().__init__(
-            f"the baseline must exist; found none called {name!r}. {hint} "
-            f"Make one from a complete run with `lorabench baseline save {name} RUN`."
-        )
-        self.name, self.known = name, known
+        remedy = f"Make one from a complete run with `lorabench baseline save {name} RUN`."
+        if number is not None and known:
+            remedy = f"`lorabench baseline show {name}` lists its numbers."
+        super().__init__(f"the baseline must exist; found none called {wanted!r}. {hint} {remedy}")
+        self.name, self.known, self.number = name, known, number
 
 
 class BaselineFileError(MeasurementError):
@@ -84,7 +86,8 @@ class BaselineStore:
         current = self.folder / name / "baseline.json"
         path = current if number is None else self._history(name, number)
         if not path.is_file():
-            raise BaselineMissingError(name if number is None else f"{name}@{number}", self.names())
+            known = self.names() if number is None else [str(known) for known in self.numbers(name)]
+            raise BaselineMissingError(name, known, number=number)
         return _parse(path)
 
     def numbers(self, name: str) -> list[int]:
@@ -114,7 +117,7 @@ class BaselineStore:
             allow_failed: Accept a run with a failed gate.
 
         Returns:
-            The new baseline, already on disk.
+            The new baseline as it is on disk, with rounded numbers.
 
         Raises:
             BaselineRefusedError: CI, a partial run, failed cells, nothing evaluated, no candidate, a failed gate.
@@ -127,13 +130,13 @@ class BaselineStore:
             reason=reason,
             accepted_by=accepted_by,
         )
-        for by_seed in baseline.pictures.values():
-            for sha256 in by_seed.values():
-                pixels = picture(sha256)
-                if pixels is not None and not (self.blobs / f"{sha256}.png").exists():
-                    write_bytes(self.blobs / f"{sha256}.png", to_png(pixels))
+        for sha256 in _pictures(baseline):
+            blob = self.blobs / f"{sha256}.png"
+            pixels = None if blob.exists() else picture(sha256)
+            if pixels is not None:
+                write_bytes(blob, to_png(pixels))
         self._write(baseline)
-        return baseline
+        return self.read(name)
 
     def restore(self, name: str, number: int, *, environ: Mapping[str, str]) -> Baseline:
         """Make an earlier acceptance the current one again.
@@ -148,24 +151,30 @@ class BaselineStore:
         return baseline
 
     def verify(self) -> list[str]:
-        """What is wrong: unreadable files, missing or altered pictures. Empty if all is well."""
-        problems = []
-        for name in self.names():
+        """What is wrong, in baselines and their history: unreadable files, missing or altered pictures."""
+        problems: list[str] = []
+        for path in self._files():
             try:
-                baseline = self.read(name)
-            except MeasurementError as error:
+                baseline = _parse(path)
+            except BaselineFileError as error:
                 problems.append(str(error))
                 continue
-            wanted = {sha for by_seed in baseline.pictures.values() for sha in by_seed.values()}
-            problems += [f"{name}: picture {sha} {fault}" for sha in sorted(wanted) if (fault := self._fault(sha))]
-        return problems
+            faults = ((sha, self._fault(sha)) for sha in sorted(_pictures(baseline)))
+            problems += [f"{baseline.name}: picture {sha} {fault}" for sha, fault in faults if fault is not None]
+        return list(dict.fromkeys(problems))
 
     def unused_blobs(self) -> list[Path]:
-        """Pictures that neither a current baseline nor the history names."""
-        used = set()
-        for path in [*self.folder.glob("*/baseline.json"), *self.folder.glob("*/history/*.json")]:
-            used |= {sha for by_seed in _parse(path).pictures.values() for sha in by_seed.values()}
+        """Pictures that neither a current baseline nor the history names.
+
+        Raises:
+            BaselineFileError: A file is damaged, so that nobody knows which pictures it names.
+        """
+        used = {sha for path in self._files() for sha in _pictures(_parse(path))}
         return sorted(path for path in self.blobs.glob("*.png") if path.stem not in used)
+
+    def _files(self) -> list[Path]:
+        """Current baselines, then the history."""
+        return [*sorted(self.folder.glob("*/baseline.json")), *sorted(self.folder.glob("*/history/*.json"))]
 
     def _fault(self, sha256: str) -> str | None:
         path = self.blobs / f"{sha256}.png"
@@ -186,6 +195,10 @@ class BaselineStore:
         write_bytes(self.folder / baseline.name / "baseline.json", _text(baseline).encode())
 
 
+def _pictures(baseline: Baseline) -> set[str]:
+    return {sha256 for by_seed in baseline.pictures.values() for sha256 in by_seed.values()}
+
+
 def _text(baseline: Baseline) -> str:
     """Sorted keys, fixed digits, newline at the end: small differences in review."""
     plain = json.loads(baseline.model_dump_json(), parse_float=lambda digits: round(float(digits), 6))
@@ -200,6 +213,8 @@ def _parse(path: Path) -> Baseline:
         raise BaselineFileError(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     except OSError as error:
         raise BaselineFileError(path, error.strerror or str(error)) from error
+    except UnicodeDecodeError as error:
+        raise BaselineFileError(path, f"not UTF-8 text ({error.reason})") from error
 
 
 def _refuse_in_ci(environ: Mapping[str, str]) -> None:

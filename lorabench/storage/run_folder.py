@@ -80,6 +80,10 @@ class RunFolder:
         finally:
             lock.release()
 
+    def picture_path(self, sha256: str) -> Path:
+        """Where the picture with these pixels lies, if it is there."""
+        return self.pictures / f"{sha256}.png"
+
     def write_plan(self, plan: Plan) -> None:
         """Store the plan."""
         write_bytes(self.plan_path, plan.model_dump_json(indent=1).encode())
@@ -100,6 +104,8 @@ def read_results(path: Path) -> Results:
         text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise ResultsFileError(file, error.strerror or str(error)) from error
+    except UnicodeDecodeError as error:
+        raise ResultsFileError(file, f"not UTF-8 text ({error.reason})") from error
     try:
         version = json.loads(text).get("schema_version")
     except (ValueError, AttributeError) as error:

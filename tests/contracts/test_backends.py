@@ -147,10 +147,10 @@ def test_fingerprint_is_plain_and_equal_for_equal_backends(make: MakeBackend, ba
 def test_global_generators_are_left_alone(make: MakeBackend, settings: GenerationSettings) -> None:
     import torch
 
-    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # noqa: NPY002
 
     pictures(make(), [cell()], settings)
 
     assert random.getstate() == before[0]
-    assert np.random.get_state()[1].tolist() == before[1]
+    assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), before[2])

@@ -10,17 +10,22 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-import lorabench.pytest_plugin.check  # noqa: F401
-import lorabench.pytest_plugin.python_tests
-import lorabench.pytest_plugin.summary
-import lorabench.report.html
 from lorabench.evaluation.engine import evaluate
+from lorabench.evaluation.gates import DEFAULT_GATES
 from lorabench.records.config import CandidateConfig, Config, JudgesConfig, ModelConfig
 from lorabench.storage.suite_files import read_suite
 
 pytest_plugins = ["pytester"]
 
-CI_VARIABLES = ("CI", "GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", "JENKINS_URL", "TF_BUILD", "LORABENCH_REQUIRE_COMPLETE")
+CI_VARIABLES = (
+    "CI",
+    "GITHUB_ACTIONS",
+    "GITLAB_CI",
+    "BUILDKITE",
+    "JENKINS_URL",
+    "TF_BUILD",
+    "LORABENCH_REQUIRE_COMPLETE",
+)
 PLUGIN = ("-p", "lorabench.pytest_plugin", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 """Plugins are not loaded by themselves in these runs: whatever else is installed stays out."""
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,11 +56,7 @@ detector = "{detector}"
 n_resamples = 50
 
 [gates]
-prompt = {{ enabled = {prompt} }}
-copy = {{ enabled = false }}
-anatomy = {{ enabled = false }}
-palette = {{ enabled = false }}
-palette-collapse = {{ enabled = false }}
+{gates}
 """
 CONFTEST = """
 import pytest
@@ -120,13 +121,20 @@ class Project:
 
     def settings(self, *, faults: str = "", oracle: bool = False, more: str = "") -> None:
         """Write lorabench.toml; `faults` are planted in the candidate, `oracle` looks for what prompts ask."""
-        text = SETTINGS.format(faults=faults, detector="oracle" if oracle else "", prompt=str(oracle).lower())
+        kept = {"broken", "foils", *(["prompt"] if oracle else [])}
+        gates = "\n".join(f"{gate.name}.enabled = false" for gate in DEFAULT_GATES if gate.name not in kept)
+        text = SETTINGS.format(faults=faults, detector="oracle" if oracle else "", gates=gates)
         (self.path / "lorabench.toml").write_text(text + more, encoding="utf-8")
 
     def plant(self, kind: str, *cases: str) -> None:
         """Override the backend: the fault hits these cases of the candidate only. Each call is noted in calls.txt."""
         code = CONFTEST.format(kind=kind, cases=list(cases), calls=str(self.path / "calls.txt"))
         (self.path / "conftest.py").write_text(code, encoding="utf-8")
+
+    @staticmethod
+    def outcomes(result: pytest.RunResult) -> dict[str, str]:
+        """Item to outcome, from the lines of `-v`."""
+        return outcomes(result)
 
     def calls(self) -> list[list[str]]:
         """Cases of each call of the planted backend, in order."""
@@ -148,6 +156,16 @@ class Project:
     def run_workers(self, *arguments: str) -> pytest.RunResult:
         """Run pytest in a process of its own, with xdist."""
         return self.pytester.runpytest_subprocess(*PLUGIN, "-p", "xdist", *arguments, timeout=300)
+
+
+def outcomes(result: pytest.RunResult) -> dict[str, str]:
+    """Item to outcome, from the lines of `-v`."""
+    found = {}
+    for line in result.outlines:
+        words = line.split()
+        if len(words) > 1 and "::" in words[0] and words[1] in ("PASSED", "FAILED", "SKIPPED", "ERROR"):
+            found[words[0].partition("::")[2]] = words[1]
+    return found
 
 
 @pytest.fixture(scope="session")

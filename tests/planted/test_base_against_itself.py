@@ -59,7 +59,11 @@ def test_adapter_at_scale_zero_is_called_identical_with_differences_of_exactly_z
 ):
     few = suite.model_copy(update={"cases": suite.cases[:4]})
     config = world_config(
-        shipped_data("fixtures/adapters/overtrained"), training=None, scale=0.0, runs_dir=tmp_path, cache_dir=world_cache
+        shipped_data("fixtures/adapters/overtrained"),
+        training=None,
+        scale=0.0,
+        runs_dir=tmp_path,
+        cache_dir=world_cache,
     )
     same_words = config.style.model_copy(update={"trigger": config.style.plain})
     results = open_run(

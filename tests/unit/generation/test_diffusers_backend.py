@@ -19,7 +19,7 @@ from lorabench.generation.base_files import (
     NoSafetensorsError,
     UnknownPipelineError,
 )
-from lorabench.generation.diffusers_backend import BaseLoadError, DeviceError, DiffusersBackend
+from lorabench.generation.diffusers_backend import AttachmentError, BaseLoadError, DeviceError, DiffusersBackend
 from lorabench.generation.families import SettingError, SharedRandomnessError
 from lorabench.generation.protocol import Made
 from lorabench.records.config import ModelConfig
@@ -561,3 +561,30 @@ def test_not_finite_pixels_become_black() -> None:
     values = np.array([[[np.nan, np.inf, -np.inf], [0.5, 1.5, -1.0]]], dtype=np.float32)
 
     assert diffusers_backend._to_uint8(values).tolist() == [[[0, 255, 0], [128, 255, 0]]]
+
+
+def test_unknown_hub_id_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import diffusers
+
+    def unreachable(*arguments: Any, **options: Any) -> str:
+        raise OSError("no such repository")
+
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "download", unreachable)
+
+    with pytest.raises(BaseNotFoundError, match=r"not to be had from the hub: no such repository"):
+        DiffusersBackend(ModelConfig(base="someone/some-model"))
+
+
+def test_layer_that_takes_no_adapter_is_refused(
+    flux: DiffusersBackend, flux_adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import peft
+
+    flux.unload_candidate()
+    monkeypatch.setattr(peft, "inject_adapter_in_model", lambda config, model, adapter_name: model)
+
+    with pytest.raises(
+        AttachmentError, match=r"every module of an adapter must be attached; transformer\..* did not take"
+    ):
+        flux.load_candidate(read_adapter(flux_adapter))
+    assert flux._attached == []

@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 
 from lorabench.judges.transformers_detector import GroundingDinoDetector, Owlv2Detector, _query
-from tests.unit.judges.conftest import grounding_dino_folder, owlv2_folder  # noqa: F401
 
 LABELS = ("cat", "red dog", "sky")
 
@@ -19,7 +18,7 @@ def wide() -> np.ndarray:
     return np.random.default_rng(8).integers(0, 256, (48, 96, 3), dtype=np.uint8)
 
 
-def test_owlv2_boxes_scores_and_classes_equal_those_of_transformers(owlv2_folder, wide) -> None:  # noqa: F811
+def test_owlv2_boxes_scores_and_classes_equal_those_of_transformers(owlv2_folder, wide) -> None:
     detector = Owlv2Detector(str(owlv2_folder), device="cpu")
     queries = [[f"a photo of a {label}" for label in LABELS]]
     inputs = detector._processor(text=queries, images=Image.fromarray(wide), return_tensors="pt")
@@ -34,7 +33,7 @@ def test_owlv2_boxes_scores_and_classes_equal_those_of_transformers(owlv2_folder
     assert scores.argmax(axis=1).tolist() == expected["labels"].tolist()
 
 
-def test_grounding_dino_boxes_equal_those_of_transformers(grounding_dino_folder, wide) -> None:  # noqa: F811
+def test_grounding_dino_boxes_equal_those_of_transformers(grounding_dino_folder, wide) -> None:
     detector = GroundingDinoDetector(str(grounding_dino_folder), device="cpu")
     text, _ = _query(LABELS)
     inputs = detector._processor(images=Image.fromarray(wide), text=text, return_tensors="pt")
@@ -49,7 +48,7 @@ def test_grounding_dino_boxes_equal_those_of_transformers(grounding_dino_folder,
     np.testing.assert_allclose(boxes, expected["boxes"], atol=1e-3)
 
 
-def test_grounding_dino_scores_of_a_class_are_those_of_its_own_tokens(grounding_dino_folder, wide) -> None:  # noqa: F811
+def test_grounding_dino_scores_of_a_class_are_those_of_its_own_tokens(grounding_dino_folder, wide) -> None:
     detector = GroundingDinoDetector(str(grounding_dino_folder), device="cpu")
     text, _ = _query(LABELS)
     inputs = detector._processor(images=Image.fromarray(wide), text=text, return_tensors="pt")
