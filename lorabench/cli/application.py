@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+from collections.abc import MutableMapping, Sequence
 from typing import Annotated
 
 import typer
@@ -79,4 +81,16 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a narrow code page must not end a run at its last line
             stream.reconfigure(errors="backslashreplace")
+    _quieten_libraries(sys.argv[1:], os.environ, terminal=sys.stderr.isatty())
     app(prog_name="lorabench")
+
+
+def _quieten_libraries(arguments: Sequence[str], environ: MutableMapping[str, str], *, terminal: bool) -> None:
+    """Keep other libraries' remarks, and bars that nobody wants, off stderr; what the user has set stays.
+
+    Their bars stay on a terminal, where they show the download of a base; the demo downloads none.
+    """
+    for library in ("DIFFUSERS", "TRANSFORMERS"):
+        environ.setdefault(f"{library}_VERBOSITY", "error")
+    if not terminal or {"demo", "-q", "--quiet"} & set(arguments):
+        environ.setdefault("TQDM_DISABLE", "1")

@@ -106,6 +106,8 @@ def _judge_all(prepared: Sequence[Demonstration], *, folder: Path, quick: bool, 
     backend, judges = None, None
     for demonstration in prepared:
         config = demonstration.config
+        if shown and config.model != shown[-1].demonstration.config.model:
+            backend = None
         if quick:
             config = config.model_copy(update={"seeds": loaded.suite.seeds[:1]})
         output.message(f"{demonstration.name}: {demonstration.story}")

@@ -208,7 +208,7 @@ class Run:
     ) -> None:
         self.config, self.suite, self.observer = config, suite, observer
         self.backend, self.judges, self.adapter = backend, judges, adapter
-        self.gates = configured_gates(config.gates, suite=suite)
+        self.gates = configured_gates(config.gates, suite=suite, training=training is not None)
         self._training_set, self._baseline = training, baseline
         self._pictures, self._arrays = pictures, arrays
         self._cache_only, self._command = cache_only, command

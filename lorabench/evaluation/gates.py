@@ -80,13 +80,17 @@ class UnknownGateError(SpecError):
         self.name = name
 
 
-def configured_gates(changes: Mapping[str, GateConfig], *, suite: Suite | None = None) -> tuple[Gate, ...]:
+def configured_gates(
+    changes: Mapping[str, GateConfig], *, suite: Suite | None = None, training: bool = True
+) -> tuple[Gate, ...]:
     """The default gates with a configuration's margins, without those it turns off.
 
     Args:
         changes: Gate name to what is changed about it.
         suite: Gates for which it holds no case are not required, unless the configuration says so; None leaves all
             as they are.
+        training: Whether training pictures are configured; without any the copy gate is not required, since there is
+            nothing to measure it against.
 
     Raises:
         UnknownGateError: The configuration names a gate that does not exist.
@@ -96,7 +100,7 @@ def configured_gates(changes: Mapping[str, GateConfig], *, suite: Suite | None =
         if name not in known:
             raise UnknownGateError(name)
     return tuple(
-        _changed(gate, changes.get(gate.name, GateConfig()), suite=suite)
+        _changed(gate, changes.get(gate.name, GateConfig()), suite=suite, training=training)
         for gate in DEFAULT_GATES
         if changes.get(gate.name, GateConfig()).enabled
     )
@@ -116,8 +120,8 @@ def has_cases_for(gate: Gate, suite: Suite) -> bool:
     return True
 
 
-def _changed(gate: Gate, change: GateConfig, *, suite: Suite | None) -> Gate:
-    required = gate.required and (suite is None or has_cases_for(gate, suite))
+def _changed(gate: Gate, change: GateConfig, *, suite: Suite | None, training: bool) -> Gate:
+    required = gate.required and (suite is None or has_cases_for(gate, suite)) and (training or gate.kind != "copy")
     return replace(
         gate,
         margin=gate.margin if change.margin is None else change.margin,

@@ -76,18 +76,19 @@ def _collapse_of(
     resampling: Resampling,
 ) -> Comparison | Unmeasured:
     grid = _common(features, (Arm.CANDIDATE, Arm.CONTROL), of=of)
+    if len(grid) < 2 or max(len(seeds) for seeds in grid.values()) < 2:
+        reason = f"{metric.name} needs cases with two seeds or more; found {len(grid)} cases that it can read."
+        return Unmeasured(metric=metric.name, reason=reason)
     arms = {}
-    try:
-        for arm in (Arm.CANDIDATE, Arm.CONTROL):
-            vectors, cases = _vectors(features, grid, of=of, arm=arm, scale=scale)
-            arms[arm] = PromptResponse(distance_matrix(vectors), cases)
-    except ValueError:
-        return Unmeasured(
-            metric=metric.name,
-            reason=f"{metric.name} needs cases with two seeds or more; found {len(grid)} cases that it can read.",
-        )
+    for arm in (Arm.CANDIDATE, Arm.CONTROL):
+        vectors, cases = _vectors(features, grid, of=of, arm=arm, scale=scale)
+        equal = bool((vectors == vectors[0]).all())  # a matrix product would leave rounding between them
+        distances = np.zeros((len(vectors), len(vectors))) if equal else distance_matrix(vectors)
+        arms[arm] = PromptResponse(distances, cases)
     if problem := collapse_problem(arms[Arm.CONTROL]):
         return Unmeasured(metric=metric.name, reason=problem)
+    if not arms[Arm.CANDIDATE].distances.any():
+        return _total_collapse(metric, n_cases=len(grid), n_pictures=len(cases), resampling=resampling)
 
     def statistic(rows: Any) -> Any:
         flat = np.asarray(rows).reshape(len(rows), -1)
@@ -96,6 +97,26 @@ def _collapse_of(
     numbers = np.arange(len(arms[Arm.CONTROL].cases))
     data = [numbers[arms[Arm.CONTROL].cases == case] for case in range(len(grid))]
     return _resampled(metric, statistic, data, reference="B1", resampling=resampling)
+
+
+def _total_collapse(metric: Metric, *, n_cases: int, n_pictures: int, resampling: Resampling) -> Comparison:
+    """All candidate pictures are equal in this: the index is 1 on any sample of them, and resampling adds nothing.
+
+    The p-value is that of the sign-flip test where all cases have one sign.
+    """
+    interval = DifferenceInterval(
+        estimate=1.0,
+        low=1.0,
+        high=1.0,
+        n_clusters=n_cases,
+        n_pairs=n_pictures,
+        confidence_level=resampling.confidence_level,
+        method="equal_cases",
+        spread=0.0,
+        p_lower=1.0,
+        p_higher=0.5**n_cases,
+    )
+    return from_interval(metric, interval, candidate_arm=Arm.CANDIDATE, reference_name="B1")
 
 
 def palette_pull_of(

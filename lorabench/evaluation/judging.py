@@ -83,7 +83,8 @@ def conclude(
         headline = _worse_headline([by_name[verdict.gate] for verdict in failed])
     elif unseeing:
         outcome = Outcome.UNMEASURED
-        headline = "No verdict: " + (_names(blind) or "no gate") + " could not be measured."
+        what = f"{_names(blind)} could not be measured" if blind else "no gate could be measured"
+        headline = f"No verdict: {what}."
     elif open_:
         outcome = Outcome.INCONCLUSIVE
         headline = f"Not decided: more cases are needed for {_names(open_)}."

@@ -16,7 +16,7 @@ import pytest
 
 from lorabench.pytest_plugin.distribution import apply_policy, count_devices, is_distributed, is_worker
 from lorabench.pytest_plugin.options import Options, add_options, read_options
-from lorabench.pytest_plugin.stash import FROM_WORKERS, OPTIONS, SESSION
+from lorabench.pytest_plugin.stash import FILES, FROM_WORKERS, OPTIONS, SESSION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -148,13 +148,16 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Release the runs; a worker sends its counts to the controller."""
-    suites = _suites(session.config)
-    if suites is None:
-        return
-    suites.runner.close()
-    if is_worker(session.config):
-        session.config.workeroutput["lorabench"] = suites.runner.records()  # type: ignore[attr-defined]
+    """Release the runs and write the files asked for; a worker sends its counts to the controller instead."""
+    config, suites = session.config, _suites(session.config)
+    if suites is not None:
+        suites.runner.close()
+    if is_worker(config):
+        config.workeroutput["lorabench"] = _records(config)  # type: ignore[attr-defined]
+    elif records := _records(config):
+        from lorabench.pytest_plugin.summary import write_files
+
+        config.stash[FILES] = write_files(records, options=config.stash[OPTIONS])
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -166,12 +169,12 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """What was evaluated, the gates, and where the report lies; nothing without suites."""
-    suites = _suites(config)
-    records = [*config.stash.get(FROM_WORKERS, []), *(suites.runner.records() if suites is not None else [])]
-    if records and not config.option.collectonly:
+    records = _records(config)
+    if records and not config.option.collectonly and not config.getoption("no_summary", False):
         from lorabench.pytest_plugin.summary import write_summary
 
-        write_summary(terminalreporter, records, options=config.stash[OPTIONS])
+        files = config.stash.get(FILES, [])
+        write_summary(terminalreporter, records, options=config.stash[OPTIONS], files=files)
 
 
 @pytest.fixture(scope="session")
@@ -211,13 +214,14 @@ def lora_prompt(request: pytest.FixtureRequest) -> Case:
 
 
 @pytest.fixture
-def lora_result(request: pytest.FixtureRequest, lora_runner: Runner, lora_backend: Backend | None) -> CaseView:
+def lora_result(
+    request: pytest.FixtureRequest, lora_prompt: Case, lora_runner: Runner, lora_backend: Backend | None
+) -> CaseView:
     """Pictures, measurements and checks of this test's prompt; made with its window if need be."""
     from lorabench.pytest_plugin.suite_items import told_without_trace
 
-    reference = _prompt(request)
     with told_without_trace():
-        return lora_runner.view(reference.subject, reference.case.id, backend=lora_backend)
+        return lora_runner.view(_prompt(request).subject, lora_prompt.id, backend=lora_backend)
 
 
 @pytest.fixture
@@ -240,6 +244,12 @@ def lora_check(lora_prompt: Case, lora_result: CaseView) -> CheckCollector:
 def _suites(config: pytest.Config) -> SuiteSession | None:
     """The session's suites, if one was collected; imports nothing if none was."""
     return config.stash.get(SESSION, None)
+
+
+def _records(config: pytest.Config) -> list[dict[str, Any]]:
+    """What this process and its workers know about their suites."""
+    suites = _suites(config)
+    return [*config.stash.get(FROM_WORKERS, []), *(suites.runner.records() if suites is not None else [])]
 
 
 def _session(config: pytest.Config) -> SuiteSession:

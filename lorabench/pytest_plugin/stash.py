@@ -17,6 +17,8 @@ SESSION: pytest.StashKey[SuiteSession] = pytest.StashKey()
 """On the configuration: there once a suite was collected."""
 FROM_WORKERS: pytest.StashKey[list[dict[str, Any]]] = pytest.StashKey()
 """On the controller's configuration: what the workers say about their suites."""
+FILES: pytest.StashKey[list[str]] = pytest.StashKey()
+"""On the configuration: what became of the files asked for, for the summary."""
 PROMPT: pytest.StashKey[PromptReference] = pytest.StashKey()
 """On items: the prompt."""
 GATE: pytest.StashKey[tuple[Subject, str]] = pytest.StashKey()

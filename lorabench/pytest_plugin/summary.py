@@ -25,13 +25,16 @@ if TYPE_CHECKING:
 COLORS = {Outcome.PASS: "green", Outcome.FAIL: "red", Outcome.INCONCLUSIVE: "yellow", Outcome.UNMEASURED: "yellow"}
 
 
-def write_summary(reporter: pytest.TerminalReporter, records: Sequence[dict[str, Any]], *, options: Options) -> None:
-    """Write the block, and before it the files of `--lorabench-report` and `--lorabench-json`.
+def write_summary(
+    reporter: pytest.TerminalReporter, records: Sequence[dict[str, Any]], *, options: Options, files: Sequence[str]
+) -> None:
+    """Write the block.
 
     Args:
         reporter: pytest's terminal; it knows about colour and width.
         records: What each process says about its suites.
         options: The plugin's options.
+        files: What `write_files` said.
     """
     merged = merge_records(records)
     quiet = reporter.verbosity < 0
@@ -48,7 +51,7 @@ def write_summary(reporter: pytest.TerminalReporter, records: Sequence[dict[str,
         reporter.write_line(_counts(record))
         if record["folder"] is not None:
             _write_run(reporter, Path(record["folder"]), quiet=quiet)
-    for line in _write_files(judged, n_runs=len(merged), options=options):
+    for line in files:
         reporter.write_line(line)
     if judged and not quiet:
         reporter.write_line("To accept a run: lorabench baseline accept")
@@ -93,8 +96,18 @@ def _worst(results: Results) -> list[str]:
     return [words for _, words in sorted(harms.values(), reverse=True)[:N_WORST]]
 
 
-def _write_files(judged: Sequence[dict[str, Any]], *, n_runs: int, options: Options) -> list[str]:
-    """Write the files asked for; say where they are, or why not."""
+def write_files(records: Sequence[dict[str, Any]], *, options: Options) -> list[str]:
+    """Write the files of `--lorabench-report` and `--lorabench-json`.
+
+    Args:
+        records: What each process says about its suites.
+        options: The plugin's options.
+
+    Returns:
+        A line per file: where it is, or why it is not there.
+    """
+    merged = merge_records(records)
+    judged = [record for record in merged if record["folder"] is not None]
     wanted = [("report", options.report), ("json", options.json)]
     asked = [(kind, path) for kind, path in wanted if path is not None]
     lines = []
@@ -102,7 +115,7 @@ def _write_files(judged: Sequence[dict[str, Any]], *, n_runs: int, options: Opti
         if not judged:
             lines.append(f"--lorabench-{kind}: nothing written, since no gate ran. Select the gates of a suite.")
         for record in judged:
-            target = _target(path, record, alone=n_runs == 1, suffix=".html" if kind == "report" else ".json")
+            target = _target(path, record, alone=len(merged) == 1, suffix=".html" if kind == "report" else ".json")
             try:
                 _write_file(kind, Path(record["folder"]), target)
                 lines.append(f"{kind}: {target}")

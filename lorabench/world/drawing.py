@@ -8,7 +8,7 @@ Shapes are signed distance fields (negative inside, in pixels), so edges are ant
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
 from PIL import Image
@@ -18,7 +18,7 @@ from lorabench.world.scene import COLOURS, GROUNDS, SIZE, Scene, WorldObject
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Field = NDArray[np.float32]
+    Field = NDArray[np.floating[Any]]
 
 Style = Literal["photo", "painting", "flat"]
 STYLES: Final[tuple[Style, ...]] = get_args(Style)
@@ -46,16 +46,14 @@ def draw(scene: Scene, style: Style, *, seed: int) -> NDArray[np.uint8]:
     Raises:
         ValueError: The style is unknown.
     """
+    if style not in STYLES:
+        msg = f"a style must be one of {', '.join(STYLES)}; got {style!r}. Use one of these."
+        raise ValueError(msg)
     rng = np.random.default_rng([seed, 7])
     if style == "photo":
         picture = _photo(scene, rng)
-    elif style == "painting":
-        picture = _painting(scene, rng)
-    elif style == "flat":
-        picture = _flat(scene)
     else:
-        msg = f"a style must be one of {', '.join(STYLES)}; got {style!r}. Use one of these."
-        raise ValueError(msg)
+        picture = _painting(scene, rng) if style == "painting" else _flat(scene)
     return np.asarray(np.clip(picture * 255.0 + 0.5, 0, 255), dtype=np.uint8)
 
 
@@ -74,16 +72,16 @@ def signed_distance(thing: WorldObject) -> Field:
     u, v = _local(thing)
     r = np.float32(thing.radius)
     if thing.shape == "circle":
-        return np.hypot(u, v) - r
+        return np.asarray(np.hypot(u, v) - r)
     if thing.shape == "square":
-        return np.maximum(np.abs(u), np.abs(v)) - np.float32(0.9) * r
+        return np.asarray(np.maximum(np.abs(u), np.abs(v)) - np.float32(0.9) * r)
     if thing.shape == "triangle":
         apothem = np.float32(0.62) * r
         low = v - np.float32(0.5) * apothem
-        return np.maximum(low, np.float32(0.8660254) * np.abs(u) - np.float32(0.5) * low) - apothem
+        return np.asarray(np.maximum(low, np.float32(0.8660254) * np.abs(u) - np.float32(0.5) * low) - apothem)
     if thing.shape == "cross":
         a, b, arm = np.abs(u), np.abs(v), np.float32(0.34) * r
-        return np.minimum(np.maximum(a - r, b - arm), np.maximum(a - arm, b - r))
+        return np.asarray(np.minimum(np.maximum(a - r, b - arm), np.maximum(a - arm, b - r)))
     if thing.shape == "hand":
         return _hand(u, v, r, parts=thing.parts or 0)
     if thing.shape == "person":
@@ -139,7 +137,7 @@ def _capsule(
     if length > 0:
         along = np.clip((x * bx + y * by) / length, 0.0, 1.0)
         x, y = x - along * bx, y - along * by
-    return np.hypot(x, y) - np.float32(width) * r
+    return np.asarray(np.hypot(x, y) - np.float32(width) * r)
 
 
 def _photo(scene: Scene, rng: np.random.Generator) -> Field:
@@ -148,7 +146,7 @@ def _photo(scene: Scene, rng: np.random.Generator) -> Field:
     across = ((_X - 64) * lx + (_Y - 64) * ly) / np.float32(64)
     light = 1.0 + np.float32(rng.uniform(0.05, 0.14)) * across
     light -= np.float32(rng.uniform(0.02, 0.10)) * ((_X - 64) ** 2 + (_Y - 64) ** 2) / np.float32(8192)
-    picture = np.broadcast_to(_tinted(GROUNDS[scene.ground], rng, 0.05), (SIZE, SIZE, 3)) * light[..., None]
+    picture: Field = np.broadcast_to(_tinted(GROUNDS[scene.ground], rng, 0.05), (SIZE, SIZE, 3)) * light[..., None]
     for thing in scene.objects:
         picture = _lit_object(picture, thing, light=(lx, ly), rng=rng)
     return _blurred(picture) + _grain(rng)
@@ -167,7 +165,7 @@ def _lit_object(
     shade = (1 + np.float32(0.16) * (u * lx + v * ly)) * (0.86 + 0.14 * np.clip(-distance / 4, 0, 1))
     gloss = np.float32(0.25) * np.exp(-((u - 0.35 * lx) ** 2 + (v - 0.35 * ly) ** 2) / np.float32(0.09))
     body = _tinted(COLOURS[thing.colour], rng, 0.04) * shade[..., None] + gloss[..., None]
-    return picture * (1 - cover)[..., None] + body * cover[..., None]
+    return np.asarray(picture * (1 - cover)[..., None] + body * cover[..., None])
 
 
 def _painting(scene: Scene, rng: np.random.Generator) -> Field:
@@ -182,7 +180,7 @@ def _painting(scene: Scene, rng: np.random.Generator) -> Field:
 
 
 def _flat(scene: Scene) -> Field:
-    picture = np.broadcast_to(np.asarray(PAGE, dtype=np.float32), (SIZE, SIZE, 3))
+    picture: Field = np.broadcast_to(np.asarray(PAGE, dtype=np.float32), (SIZE, SIZE, 3))
     for thing in scene.objects:
         distance = signed_distance(thing)
         line, fill = np.clip(1.2 - distance, 0, 1)[..., None], np.clip(-0.8 - distance, 0, 1)[..., None]
@@ -206,7 +204,8 @@ def _blurred(picture: Field) -> Field:
 
 def _grain(rng: np.random.Generator) -> Field:
     fine = rng.standard_normal((SIZE, SIZE), dtype=np.float32) * np.float32(0.014)
-    return (fine + _cloud(rng, (64, 64)) * np.float32(0.024) + _cloud(rng, (22, 22)) * np.float32(0.010))[..., None]
+    clouds = _cloud(rng, (64, 64)) * np.float32(0.024) + _cloud(rng, (22, 22)) * np.float32(0.010)
+    return np.asarray((fine + clouds)[..., None])
 
 
 def _cloud(rng: np.random.Generator, shape: tuple[int, int]) -> Field:

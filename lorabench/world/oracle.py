@@ -8,7 +8,7 @@ all shapes (three small turns each). Fingers and limbs are what an opening by a 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from PIL import Image
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Mask = NDArray[np.bool_]
-    Field = NDArray[np.float32]
+    Field = NDArray[np.floating[Any]]
 
 BLOB: Final = "blob"
 """Label of a coloured thing that is no shape of the world."""

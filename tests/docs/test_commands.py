@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 import typer
+from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from lorabench.cli import app
+from lorabench.cli.starting import WORKFLOW
 from lorabench.errors import ExitCode
 from lorabench.evaluation.gates import DEFAULT_GATES
 from lorabench.storage.baselines import CI_VARIABLES
@@ -69,6 +71,16 @@ def test_commands_that_need_no_network_run_in_an_empty_folder(page: Path, tmp_pa
         for words in commands(page, offline=True):
             done = CliRunner(env=outside).invoke(app, words, prog_name="lorabench")
             assert done.exit_code == 0, (words, done.stdout, done.stderr)
+
+
+def test_workflows_are_yaml_with_steps() -> None:
+    texts = [block["text"] for block in FENCE.finditer((ROOT / "docs/ci.md").read_text(encoding="utf-8"))]
+    workflows = [text for text in texts if text.startswith("name:")]
+
+    for text in (*workflows, WORKFLOW):
+        jobs = YAML(typ="safe").load(text)["jobs"]
+        assert set(jobs) == {"validate", "judge"}
+        assert all("run" in step or "uses" in step for job in jobs.values() for step in job["steps"])
 
 
 def test_every_command_stands_in_the_page_of_the_command_line() -> None:

@@ -55,12 +55,12 @@ def test_held_out_prompt_that_is_a_training_caption_is_a_collection_error(projec
 
 
 def test_mistake_in_the_settings_is_a_collection_error(project):
-    (project.path / "lorabench.toml").write_text("[modle]\n")
+    (project.path / "lorabench.toml").write_text('[modle]\nbase = "x"\n')
 
     result = project.run_off()
 
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    result.stdout.fnmatch_lines(["*lorabench.toml: modle: unknown key 'modle'. Did you mean 'model'?"])
+    result.stdout.fnmatch_lines(["*lorabench.toml: modle*: unknown key 'modle'. Did you mean 'model'?"])
 
 
 def test_settings_file_of_the_command_line(project):

@@ -9,6 +9,8 @@ import pytest
 from lorabench.pytest_plugin.failures import gate_fault, gate_text, worst_cases
 from lorabench.records.comparison import CaseDifference, Comparison, Outcome, Verdict
 from lorabench.records.plan import Arm
+from lorabench.storage.baselines import BaselineStore
+from lorabench.storage.run_folder import read_results
 
 BROKEN = "tiny.lora.yaml::gate:broken"
 
@@ -154,6 +156,25 @@ def test_baseline_that_does_not_exist_fails_in_ci_and_warns_elsewhere(project, m
     warned.stdout.fnmatch_lines(["*no baseline 'accepted' in *: gates compare with the base only.*"])
     assert failed.ret == 1
     failed.stdout.fnmatch_lines(["*the baseline must exist; found none called 'accepted'.*"])
+
+
+def test_baseline_gate_compares_with_the_accepted_run(project):
+    project.run("--lorabench-json", "accepted.json")
+    BaselineStore(project.path / "lorabench-baselines").accept(
+        read_results(project.path / "accepted.json"),
+        name="accepted",
+        reason="a test",
+        accepted_by="a test",
+        picture=lambda sha256: None,
+        environ={},
+    )
+    same = project.run("-v", "--lorabench-baseline", "accepted", "-k", "baseline")
+    project.plant("black", "p2")
+    worse = project.run("-v", "--lorabench-baseline", "accepted", "-k", "baseline")
+
+    assert project.outcomes(same) == {"gate:baseline": "PASSED"}
+    assert project.outcomes(worse) == {"gate:baseline": "FAILED"}
+    worse.stdout.fnmatch_lines(["gate broken-baseline of tiny: FAIL"])
 
 
 def test_ini_key_decides_what_a_missing_baseline_does(project):

@@ -33,11 +33,12 @@ def test_summary_shows_counts_gates_and_where_the_results_lie(project):
 
 def test_summary_is_short_under_q_and_absent_under_no_summary(project):
     quiet = project.run("-q")
-    silent = project.run("--no-summary")
+    silent = project.run("--no-summary", "--lorabench-json", "results.json")
 
     assert "tiny: 3 of 3 prompts evaluated" in quiet.stdout.str()
     assert "broken_rate" not in quiet.stdout.str()
     assert "prompts evaluated" not in silent.stdout.str()
+    assert (project.path / "results.json").exists()
 
 
 def test_colour_only_where_the_terminal_is_asked_for_it(project):

@@ -148,7 +148,7 @@ def test_workers_against_devices(n_devices, needs_device, cache_only, refused):
     config = Configuration(numprocesses=2)
 
     if refused:
-        with pytest.raises(pytest.UsageError, match="found -n 2 and 1 device. Use -n 1 or -n auto"):
+        with pytest.raises(pytest.UsageError, match=r"found -n 2 and 1 device\. Use -n 1 or -n auto"):
             apply(config, options=options, n_devices=n_devices, needs_device=needs_device)
     else:
         apply(config, options=options, n_devices=n_devices, needs_device=needs_device)

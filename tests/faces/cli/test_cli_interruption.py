@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 BATCH = 4
+ROOT = Path(__file__).resolve().parents[3]
 SLOW = """
 import time
 from lorabench.generation.synthetic import SyntheticBackend
@@ -31,6 +32,7 @@ COMMAND = ("run", "-q", "--no-report", "--format", "json", "--batch-size", str(B
 def start(folder: Path, cache: str = "cache") -> subprocess.Popen[str]:
     arguments = [sys.executable, "-W", "ignore", "-c", SLOW, *COMMAND, "--cache-dir", cache]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LORABENCH_")}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
     return subprocess.Popen(
         arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )

@@ -6,10 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
 import typer
 
 from lorabench.cli import app
+from lorabench.cli.application import _quieten_libraries
 
 HEAVY = (
     "torch",
@@ -22,7 +25,6 @@ HEAVY = (
     "numpy",
     "scipy",
     "sklearn",
-    "pydantic",
 )
 LOOK = """
 import json, sys
@@ -38,6 +40,10 @@ print(json.dumps(found))
 """
 
 
+ROOT = Path(__file__).resolve().parents[3]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+
+
 def commands() -> list[list[str]]:
     """Every command and group, as words."""
     found = [[]]
@@ -50,7 +56,7 @@ def commands() -> list[list[str]]:
 
 def test_no_help_imports_anything_heavy() -> None:
     arguments = [sys.executable, "-c", LOOK, json.dumps(commands()), json.dumps(HEAVY)]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    done = subprocess.run(arguments, capture_output=True, text=True, env=ENVIRONMENT, check=True)
 
     found = json.loads(done.stdout)
     assert len(found) > 25
@@ -65,7 +71,7 @@ def test_completion_answers_without_anything_heavy() -> None:
         "main()\n"
     )
     environment = {
-        **os.environ,
+        **ENVIRONMENT,
         "_LORABENCH_COMPLETE": "complete_bash",
         "COMP_WORDS": "lorabench gate --for",
         "COMP_CWORD": "2",
@@ -76,9 +82,33 @@ def test_completion_answers_without_anything_heavy() -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "terminal", "disabled"),
+    [
+        (["run", "x"], True, False),
+        (["run", "x"], False, True),
+        (["run", "x", "-q"], True, True),
+        (["demo"], True, True),
+    ],
+)
+def test_other_libraries_bars_stay_only_where_they_show_a_download(
+    arguments: list[str], terminal: bool, disabled: bool
+) -> None:
+    environ = {"TRANSFORMERS_VERBOSITY": "debug"}
+    _quieten_libraries(arguments, environ, terminal=terminal)
+
+    assert ("TQDM_DISABLE" in environ) is disabled
+    assert environ["DIFFUSERS_VERBOSITY"] == "error"
+    assert environ["TRANSFORMERS_VERBOSITY"] == "debug"
+
+
 def test_the_module_can_be_run() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "lorabench.cli", "schema", "no"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "lorabench.cli", "schema", "no"],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        check=False,
     )
 
     assert done.returncode == 2
@@ -87,7 +117,7 @@ def test_the_module_can_be_run() -> None:
 
 def test_a_reader_that_goes_away_is_no_failed_gate() -> None:
     command = f"{sys.executable} -m lorabench.cli schema results | true; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=ENVIRONMENT, check=False)
 
     assert done.stdout.strip() in ("0", "3")  # 0 where the pipe took it all before its reader left
     assert "Traceback" not in done.stderr

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+
+from lorabench.evaluation.judge_set import JudgeSet, UnknownDetectorError, load_judges
+from lorabench.judges.oracle_detector import OracleDetector
+from lorabench.records.config import JudgesConfig
+
+
+def test_nothing_configured_leaves_every_judge_absent_with_its_reason() -> None:
+    judges = load_judges(JudgesConfig(), memorisation=False)
+
+    assert (judges.clip, judges.lpips, judges.detector) == (None, None, None)
+    assert judges.why_absent("clip") == "no CLIP model is configured ([judges] clip)"
+    assert judges.why_absent("detector") == "no detector is configured ([judges] detector)"
+    assert judges.why_absent("lpips") == "no training pictures are configured ([training_set] folder)"
+    assert judges.digests() == {}
+
+
+def test_reason_of_a_judge_that_was_handed_in_as_none() -> None:
+    assert JudgeSet().why_absent("clip") == "no clip judge is configured"
+
+
+def test_missing_lpips_weights_are_a_reason_not_an_error(tmp_path: Path) -> None:
+    config = JudgesConfig(lpips_weights=tmp_path / "nowhere.pth")
+
+    judges = load_judges(config, memorisation=True)
+
+    assert judges.lpips is None
+    assert "nowhere.pth" in judges.why_absent("lpips")
+
+
+def test_oracle_is_loaded_by_its_name_alone() -> None:
+    judges = load_judges(JudgesConfig(detector="oracle"), memorisation=False)
+
+    assert isinstance(judges.detector, OracleDetector)
+    assert judges.digests() == {"oracle": OracleDetector().weights_digest}
+
+
+@pytest.mark.parametrize("value", ["oracel", "oracle:x", "owlv2", "owlv2:", "yolo:some/folder"])
+def test_detector_that_is_not_understood_gets_the_three_forms(value: str) -> None:
+    with pytest.raises(UnknownDetectorError) as caught:
+        load_judges(JudgesConfig(detector=value), memorisation=False)
+
+    assert str(caught.value) == (
+        "[judges] detector must be 'oracle', 'owlv2:<folder or id>' or 'grounding-dino:<folder or id>'; "
+        f"found {value!r}."
+    )
+    assert caught.value.exit_code == 2
+
+
+def test_digests_name_each_judge_that_is_there(lab) -> None:
+    judges = lab.judges(clip=lab.clip(), lpips=lab.thumbnails())
+
+    assert set(judges.digests()) == {"words", "thumbnails", "oracle"}
