@@ -51,7 +51,8 @@ class Registry:
         return getattr(import_module(module), attribute)
 
     def _plugins(self) -> dict[str, str]:
-        return {entry.name: entry.value for entry in entry_points(group=self.group)}
+        """Without the extras that an entry point may name after its place."""
+        return {entry.name: f"{entry.module}:{entry.attr}" for entry in entry_points(group=self.group)}
 
 
 METRICS = Registry(

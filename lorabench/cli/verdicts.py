@@ -125,5 +125,5 @@ def _gate(gate: Verdict) -> dict[str, Any]:
         "reference": None if k is None else k.reference,
         "n_cases": None if k is None else k.n_cases,
         "p_adjusted": gate.p_adjusted,
-        "cases_needed": gate.pairs_needed,
+        "cases_needed": gate.cases_needed,
     }

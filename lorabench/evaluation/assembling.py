@@ -86,6 +86,10 @@ class Evidence:
     baseline: Baseline | None
 
 
+SELF_TEST_LEVEL = 0.05
+"""Significance level of the judges' self-tests."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Numbers:
     measurements: tuple[Measurement, ...]
@@ -244,6 +248,7 @@ def _found(gate: Gate, evidence: Evidence, numbers: _Numbers, *, problem: str | 
         reference="B1",
         support=gate.support,
         same_pictures=identical_pictures(evidence.images),
+        only_harm=gate.hard,
     )
     if isinstance(comparison, Comparison):
         return comparison
@@ -255,7 +260,7 @@ def _shown(evidence: Evidence, numbers: _Numbers) -> list[Comparison]:
     """Comparisons that no gate decides on: with the base, and family by family."""
     found = [_compared(metric.name, evidence, numbers, reference="B0") for metric in CELL_METRICS]
     found += [
-        _compared(name, evidence, numbers, reference="B1", family=family, support=(-1.0, 1.0))
+        _compared(name, evidence, numbers, reference="B1", family=family)
         for name in SHOWN_BY_FAMILY
         for family in evidence.suite.families
     ]
@@ -271,13 +276,19 @@ def _compared(
     family: str | None = None,
     support: tuple[float, float] | None = None,
     same_pictures: bool = False,
+    only_harm: bool = False,
 ) -> Comparison | Unmeasured:
     cases = {case.id for case in evidence.suite.cases if family is None or case.family == family}
     chosen = [item for item in numbers.measurements if item.cell.case in cases]
+    candidate = values_of(chosen, metric=name, arm=Arm.CANDIDATE)
+    control = values_of(chosen, metric=name, arm=Arm(reference))
+    if only_harm:
+        # A picture that is whole where its control is broken must not make up for one that is broken.
+        control = {key: min(value, candidate.get(key, value)) for key, value in control.items()}
     return compare(
         METRICS.load(name),
-        values_of(chosen, metric=name, arm=Arm.CANDIDATE),
-        values_of(chosen, metric=name, arm=Arm(reference)),
+        candidate,
+        control,
         candidate_arm=Arm.CANDIDATE,
         reference_name=reference,
         family=family,
@@ -294,6 +305,11 @@ def _sensor_problem(gate: Gate, evidence: Evidence, numbers: _Numbers) -> str | 
         return None
     if gate.kind == "prompt":
         test = next((test for test in numbers.self_tests if test.judge == detector.name), None)
+        if test is not None and not test.usable and test.chance**test.n_cases > SELF_TEST_LEVEL:
+            return (
+                f"too few cases to test the judge: {test.n_cases} with checks on objects, and even {test.n_cases} of "
+                f"{test.n_cases} could be luck (chance {test.chance:.0%}). Add cases."
+            )
         if test is not None and not test.usable:
             return (
                 f"judge at chance: on the control's pictures {detector.name} prefers a picture's own checks in "

@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lorabench.errors import MeasurementError
 from lorabench.records.comparison import CaseDifference, Comparison
 from lorabench.records.measurement import Measurement, Metric, Unmeasured
 from lorabench.records.plan import Arm
-from lorabench.statistics.intervals import DifferenceInterval, t_interval
+from lorabench.statistics.intervals import DifferenceInterval, EqualCasesError, t_interval
 from lorabench.statistics.pairing import cluster_means, cluster_sizes, pair_correlation, paired_differences
 
 Reference = Literal["B0", "B1", "baseline", "training", "none"]
+BOUNDED_UNITS = ("share", "probability")
+"""Units of metrics in 0 to 1, whose differences lie in -1 to 1."""
 Values = Mapping[tuple[str, int], float]
 """(case, seed) to value."""
 
@@ -63,8 +66,12 @@ def compare(
     pairs = ({key: candidate[key] for key in common}, {key: reference[key] for key in common})
     try:
         differences, cases = paired_differences(*pairs)
-        interval = t_interval(
-            differences, cases, confidence_level=confidence_level, support=None if same_pictures else support
+        interval = _interval(
+            differences,
+            cases,
+            confidence_level=confidence_level,
+            support=None if same_pictures else support,
+            bounded=metric.unit in BOUNDED_UNITS,
         )
     except MeasurementError as error:
         return Unmeasured(metric=metric.name, family=family, reason=str(error))
@@ -86,6 +93,23 @@ def compare(
             for case, mean, n in zip(labels, means, cluster_sizes(cases), strict=True)
         ),
     )
+
+
+def _interval(
+    differences: NDArray[np.float64],
+    cases: NDArray[np.str_],
+    *,
+    confidence_level: float,
+    support: tuple[float, float] | None,
+    bounded: bool,
+) -> DifferenceInterval:
+    """Where all cases differ by one amount there is no spread, and only the metric's bounds give an interval."""
+    try:
+        return t_interval(differences, cases, confidence_level=confidence_level, support=support)
+    except EqualCasesError:
+        if not bounded:
+            raise
+        return t_interval(differences, cases, confidence_level=confidence_level, support=(-1.0, 1.0))
 
 
 def from_interval(

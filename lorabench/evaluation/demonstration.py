@@ -53,13 +53,13 @@ def demonstrations(*, runs_dir: Path = Path(".lorabench/runs"), cache_dir: Path 
                 "overtrained",
                 "sixteen drawings of one centred object, trained far too long",
                 Outcome.FAIL,
-                ("copy", "prompt", "anatomy", "palette", "palette-collapse"),
+                ("copy", "composition", "prompt", "anatomy", "palette", "palette-collapse", "foils"),
             ),
             (
                 "palette",
                 "drawings in two colours, captions without colour words",
                 Outcome.FAIL,
-                ("prompt", "palette", "palette-collapse"),
+                ("prompt", "palette", "palette-collapse", "foils"),
             ),
         )
     ]

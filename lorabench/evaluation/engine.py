@@ -85,7 +85,15 @@ class NothingPlannedError(SpecError):
 
 @dataclass(frozen=True, slots=True)
 class CaseView:
-    """What is known of one case."""
+    """What is known of one case.
+
+    Attributes:
+        images: Pictures of all arms, in the order of the plan.
+        failed: Cells without a picture.
+        measurements: Numbers on the pictures that need no other case.
+        checks: Outcome of each check on each picture.
+        unmeasured: What could not be measured, and why.
+    """
 
     images: tuple[Image, ...]
     failed: tuple[FailedCell, ...]
@@ -188,7 +196,20 @@ def evaluate(
 
 
 class Run:
-    """One suite, one candidate. Cases are made and measured when asked for; `finish` judges them all."""
+    """One suite, one candidate. Cases are made and measured when asked for; `finish` judges them all.
+
+    Made by `open_run`. Whoever finishes a run claims its folder first (`run.folder.claimed()`), as `evaluate` does.
+
+    Attributes:
+        config: Settings.
+        suite: The held-out prompts.
+        observer: Hears of progress.
+        backend: Makes pictures; may be handed to the next run.
+        judges: Look at pictures; may be handed to the next run.
+        adapter: The candidate; None for the base alone.
+        gates: What `finish` decides, but for gates against a baseline.
+        plan: All cells of the run.
+    """
 
     def __init__(
         self,
@@ -257,7 +278,14 @@ class Run:
         return len({image.cache_key for image in self._all_images() if image.from_cache})
 
     def measure_cases(self, case_ids: Iterable[str]) -> None:
-        """Make (or find in the cache) and measure all arms' pictures of these cases. Asking again costs nothing."""
+        """Make (or find in the cache) and measure all arms' pictures of these cases. Asking again costs nothing.
+
+        Args:
+            case_ids: Ids of cases; those that the plan leaves out have no pictures.
+
+        Raises:
+            MeasurementError: The candidate does not fit the base, or the disk is full. What was made before is cached.
+        """
         wanted = [case for case in dict.fromkeys(case_ids) if case not in self._measured]
         if not wanted:
             return
@@ -282,7 +310,7 @@ class Run:
             self._measured[case] = measure(of_case.made, self._encoder.features, rulers=self._rulers)
 
     def case(self, case_id: str) -> CaseView:
-        """What is known of one case; makes and measures it if needed."""
+        """What is known of one case; makes and measures it if needed. Errors are those of `measure_cases`."""
         self.measure_cases([case_id])
         measured = self._measured[case_id]
         return CaseView(
@@ -306,7 +334,7 @@ class Run:
         return stored.picture
 
     def close(self) -> None:
-        """Let go of the models."""
+        """Let go of the pictures' features. Nothing new can be asked of a closed run; results that were given stay."""
         self.__dict__.pop("_encoder", None)
 
     def finish(self) -> Results:

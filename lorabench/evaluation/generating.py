@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,7 @@ def generate(
     if cache_only:
         missing = []
     made: dict[str, Made] = {}
+    sharing = Counter(key for cell, key in keys.items() if cell not in found)
     with observer.stage(STAGE, len(plan.cells)):
         observer.advanced(STAGE, len(found))
         if any(planned.cell.arm.uses_adapter for planned in missing) and adapter is not None:
@@ -71,7 +73,7 @@ def generate(
                 )
                 cache.put(key, result.picture, material=material)
             made[key] = result
-            observer.advanced(STAGE, sum(1 for cell in keys if keys[cell] == key and cell not in found))
+            observer.advanced(STAGE, sharing[key])
     reason = "not in the cache" if cache_only else "the backend returned nothing for this cell"
     return _collect(plan, keys=keys, found=found, made=made, otherwise=reason)
 

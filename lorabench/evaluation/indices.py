@@ -13,7 +13,7 @@ from lorabench.errors import MeasurementError
 from lorabench.evaluation.comparing import Reference, from_interval
 from lorabench.evaluation.encoding import Features
 from lorabench.metrics.palette import PALETTE_COLLAPSE, PALETTE_PULL, mean_training_distance
-from lorabench.metrics.response import PromptResponse, collapse_index, collapse_problem, distance_matrix
+from lorabench.metrics.response import PromptResponse, collapse_problem, distance_matrix
 from lorabench.metrics.structure import COMPOSITION_COLLAPSE
 from lorabench.metrics.texture import PHOTO_BLEED, TextureAxis, axis_problem, texture_values
 from lorabench.records.comparison import Comparison
@@ -90,13 +90,17 @@ def _collapse_of(
     if not arms[Arm.CANDIDATE].distances.any():
         return _total_collapse(metric, n_cases=len(grid), n_pictures=len(cases), resampling=resampling)
 
-    def statistic(rows: Any) -> Any:
-        flat = np.asarray(rows).reshape(len(rows), -1)
-        return collapse_index(arms[Arm.CANDIDATE], arms[Arm.CONTROL], rows=flat)
+    # Cases are drawn whole. With two seeds a second stage would draw one of them twice in every other case, and the
+    # distances within cases, which the index needs, would be missing from some resamples altogether.
+    def statistic(drawn: Any) -> Any:
+        rows = np.asarray(drawn).reshape(len(drawn), -1)
+        counts = np.stack([np.bincount(row, minlength=len(grid)) for row in rows])  # (r, k)
+        weights = counts[:, cases]  # (r, n)
+        return 1.0 - arms[Arm.CANDIDATE].of(weights) / arms[Arm.CONTROL].of(weights)
 
-    numbers = np.arange(len(arms[Arm.CONTROL].cases))
-    data = [numbers[arms[Arm.CONTROL].cases == case] for case in range(len(grid))]
-    return _resampled(metric, statistic, data, reference="B1", resampling=resampling)
+    data = [np.array([case]) for case in range(len(grid))]
+    found = _resampled(metric, statistic, data, reference="B1", resampling=resampling)
+    return found.model_copy(update={"n_pairs": len(cases)}) if isinstance(found, Comparison) else found
 
 
 def _total_collapse(metric: Metric, *, n_cases: int, n_pictures: int, resampling: Resampling) -> Comparison:

@@ -152,7 +152,7 @@ def _verdict(
         required=gate.required,
         comparison=found,
         p_adjusted=p_adjusted,
-        pairs_needed=None if decision is None else decision.cases_needed,
+        cases_needed=None if decision is None else decision.cases_needed,
     )
 
 

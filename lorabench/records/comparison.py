@@ -82,5 +82,5 @@ class Verdict(Record):
     """Whether an UNMEASURED outcome of this gate keeps the run from passing."""
     comparison: Comparison | None = None
     p_adjusted: FiniteFloat | None = None
-    pairs_needed: NonNegativeInt | None = None
+    cases_needed: NonNegativeInt | None = None
     """Further cases that would decide, where INCONCLUSIVE."""

@@ -1,7 +1,7 @@
 """Pictures of the mini world: a scene and a seed in, 128 x 128 pixels out.
 
-Styles: "photo" (gradient of light, vignette, soft shadows, shading, highlight, blur, grain), "painting" (wobbling edges,
-brush noise) and "flat" (cream page, plain fill, dark outline; never shown to the base's transformer).
+Styles: "photo" (gradient of light, vignette, soft shadows, shading, highlight, blur, grain), "painting" (wobbling
+edges, brush noise) and "flat" (cream page, plain fill, dark outline; never shown to the base's transformer).
 
 Shapes are signed distance fields (negative inside, in pixels), so edges are antialiased without oversampling.
 """
@@ -50,10 +50,8 @@ def draw(scene: Scene, style: Style, *, seed: int) -> NDArray[np.uint8]:
         msg = f"a style must be one of {', '.join(STYLES)}; got {style!r}. Use one of these."
         raise ValueError(msg)
     rng = np.random.default_rng([seed, 7])
-    if style == "photo":
-        picture = _photo(scene, rng)
-    else:
-        picture = _painting(scene, rng) if style == "painting" else _flat(scene)
+    painters = {"photo": _photo, "painting": _painting, "flat": _flat}
+    picture = painters[style](scene, rng)
     return np.asarray(np.clip(picture * 255.0 + 0.5, 0, 255), dtype=np.uint8)
 
 
@@ -158,7 +156,7 @@ def _lit_object(
     lx, ly = light
     distance = signed_distance(thing)
     cover = np.clip(0.5 - distance, 0, 1)
-    offset = (int(round(-4 * float(ly))), int(round(-4 * float(lx))))
+    offset = (round(-4 * float(ly)), round(-4 * float(lx)))
     shadow = np.clip(0.5 - np.roll(distance, offset, axis=(0, 1)) / 7, 0, 1) * np.float32(0.32)
     picture = picture * (1 - shadow)[..., None]
     u, v = (_X - np.float32(thing.x)) / np.float32(thing.radius), (_Y - np.float32(thing.y)) / np.float32(thing.radius)
@@ -179,7 +177,7 @@ def _painting(scene: Scene, rng: np.random.Generator) -> Field:
     return np.asarray(picture, dtype=np.float32)
 
 
-def _flat(scene: Scene) -> Field:
+def _flat(scene: Scene, _rng: np.random.Generator) -> Field:
     picture: Field = np.broadcast_to(np.asarray(PAGE, dtype=np.float32), (SIZE, SIZE, 3))
     for thing in scene.objects:
         distance = signed_distance(thing)

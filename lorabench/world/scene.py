@@ -171,8 +171,7 @@ def _row(number: int, look: tuple[str, str], rng: np.random.Generator) -> tuple[
     radius = rng.uniform(low, high)
     dx, dy = rng.uniform(-3, 3), rng.uniform(-3, 3) if number == 4 else rng.uniform(-10, 10)
     return tuple(
-        _placed(look, (x + dx, y + dy), (radius, radius + 0.01), rng=rng, jitter=1.5)
-        for x, y in _COUNT_LAYOUTS[number]
+        _placed(look, (x + dx, y + dy), (radius, radius + 0.01), rng=rng, jitter=1.5) for x, y in _COUNT_LAYOUTS[number]
     )
 
 
@@ -196,7 +195,9 @@ def _placed(
 
 
 def _look(rng: np.random.Generator, pairs: Pairs) -> tuple[str, str]:
-    choices = [(c, s) for c in COLOURS for s in SHAPES if pairs == "any" or ((c, s) in HELD_OUT_PAIRS) == (pairs != "seen")]
+    choices = [
+        (c, s) for c in COLOURS for s in SHAPES if pairs == "any" or ((c, s) in HELD_OUT_PAIRS) == (pairs != "seen")
+    ]
     return choices[int(rng.integers(len(choices)))]
 
 

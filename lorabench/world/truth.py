@@ -61,7 +61,9 @@ def read_scene(scene: Scene, detections: Sequence[Detection]) -> SceneReading:
     all_present = hits == len(wanted)
     number_right = sorted(wanted) == sorted((str(c), s) for c, s in seen)
     layout_right = all_present and _layout(scene, detections)
-    figures = [d.count for t in scene.objects if t.parts for d in detections if (d.color, d.label) == (t.colour, t.shape)]
+    figures = [
+        d.count for t in scene.objects if t.parts for d in detections if (d.color, d.label) == (t.colour, t.shape)
+    ]
     goal = [t.parts for t in scene.objects if t.parts]
     parts_right = (bool(figures) and all(c == goal[0] for c in figures)) if goal else None
     return SceneReading(

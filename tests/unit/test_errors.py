@@ -20,9 +20,7 @@ def test_exit_codes_are_the_documented_ones() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("kind", "code"), [(SpecError, 2), (MeasurementError, 3), (LorabenchError, 3)], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("kind", "code"), [(SpecError, 2), (MeasurementError, 3), (LorabenchError, 3)], ids=str)
 def test_error_class_says_who_must_act(kind: type[LorabenchError], code: int) -> None:
     assert kind("x").exit_code == code
     assert issubclass(kind, LorabenchError)
@@ -34,7 +32,8 @@ def all_errors() -> list[type[BaseException]]:
         if module.name.endswith("__main__"):
             continue
         for _, value in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
-            if issubclass(value, Exception) and value.__module__.startswith("lorabench."):
+            ours = value.__module__.startswith("lorabench.") and issubclass(value, Exception)
+            if ours and (value.__name__.endswith("Error") or issubclass(value, LorabenchError)):
                 found.add(value)
     return sorted(found, key=lambda value: value.__qualname__)
 

@@ -289,7 +289,7 @@ def test_picture_that_has_gone_from_the_cache_is_an_error(lab) -> None:
     (lab.home / "cache" / "pictures" / image.cache_key[:2] / f"{image.cache_key}.png").unlink()
 
     with pytest.raises(
-        MeasurementError, match="must stay in the cache; that of B1/spatial-1/seed7/x0 is gone. Run again"
+        MeasurementError, match=r"must stay in the cache; that of B1/spatial-1/seed7/x0 is gone\. Run again"
     ):
         run.picture(image)
 

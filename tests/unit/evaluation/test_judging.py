@@ -58,7 +58,7 @@ def test_within_the_margin_is_a_pass() -> None:
     assert verdict.outcome is Outcome.PASS
     assert verdict.reason.startswith("prompt: no worse than the margin. prompt_following_score +0.000 share [-0.")
     assert verdict.reason.endswith("against the control, margin 0.1, 12 cases.")
-    assert verdict.pairs_needed is None
+    assert verdict.cases_needed is None
 
 
 def test_shown_to_be_worse_by_more_than_the_margin_is_a_fail() -> None:
@@ -80,8 +80,8 @@ def test_neither_is_inconclusive_and_says_how_many_more_cases_would_decide() -> 
     (verdict,) = judged((PROMPT, comparison(PROMPT, OPEN)))
 
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert verdict.pairs_needed is not None
-    assert verdict.reason.startswith(f"prompt: not decided; about {verdict.pairs_needed} more cases would decide. ")
+    assert verdict.cases_needed is not None
+    assert verdict.reason.startswith(f"prompt: not decided; about {verdict.cases_needed} more cases would decide. ")
 
 
 def test_estimate_on_the_margin_would_never_be_decided() -> None:

@@ -372,7 +372,7 @@ def make_gates(builder: Builder) -> tuple[Verdict, ...]:
             margin=0.02,
             primary=False,
             comparison=clip,
-            pairs_needed=22,
+            cases_needed=22,
         ),
         Verdict(
             gate="anatomy",
@@ -393,7 +393,7 @@ def make_gates(builder: Builder) -> tuple[Verdict, ...]:
             margin=0.2,
             primary=False,
             comparison=bleed("palette_collapse", 0.18, 0.11),
-            pairs_needed=31,
+            cases_needed=31,
         ),
         Verdict(
             gate="photo-bleed",

@@ -221,7 +221,8 @@ def test_missing_number_names_those_that_exist(store: BaselineStore) -> None:
         store.restore("style", 9, environ={})
 
     assert str(caught.value) == (
-        "the baseline must exist; found none called 'style@9'. Known: 1. `lorabench baseline show style` lists its numbers."
+        "the baseline must exist; found none called 'style@9'. Known: 1. "
+        "`lorabench baseline show style` lists its numbers."
     )
 
 
@@ -246,7 +247,7 @@ def test_damaged_baseline_is_named_with_what_was_found(store: BaselineStore, con
     path = store.folder / "style" / "baseline.json"
     path.write_bytes(content)
 
-    with pytest.raises(BaselineFileError, match="a baseline must be a baseline.json of schema version 1") as caught:
+    with pytest.raises(BaselineFileError, match=r"a baseline must be a baseline\.json of schema version 1") as caught:
         store.read("style")
 
     assert found in str(caught.value)

@@ -94,7 +94,10 @@ def test_for_figures_the_ground_belongs_to_the_sentence() -> None:
 
 def test_about_fifteen_percent_of_the_sentences_are_withheld() -> None:
     rng = np.random.default_rng(6)
-    fates = {content(scene): is_withheld(scene) for scene in (sample_scene("pair", rng=rng, pairs="any") for _ in range(4000))}
+    fates = {
+        content(scene): is_withheld(scene)
+        for scene in (sample_scene("pair", rng=rng, pairs="any") for _ in range(4000))
+    }
 
     assert 0.10 < np.mean(list(fates.values())) < 0.20
 

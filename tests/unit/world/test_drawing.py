@@ -69,7 +69,8 @@ def test_every_shape_is_inside_its_radius_and_about_its_centre(shape: str) -> No
 
 def test_more_fingers_cover_more() -> None:
     areas = [
-        np.count_nonzero(signed_distance(WorldObject("hand", "red", 64.0, 64.0, 38.0, parts=n)) < 0) for n in (3, 4, 5, 6)
+        np.count_nonzero(signed_distance(WorldObject("hand", "red", 64.0, 64.0, 38.0, parts=n)) < 0)
+        for n in (3, 4, 5, 6)
     ]
 
     assert areas == sorted(areas)

@@ -26,7 +26,10 @@ def test_scenes_of_every_style_and_kind_are_read_exactly(style: Style, kind: Kin
 
 
 @pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize(("figure", "n_parts"), [("hand", 3), ("hand", 4), ("hand", 5), ("hand", 6), ("person", 3), ("person", 4), ("person", 5)])
+@pytest.mark.parametrize(
+    ("figure", "n_parts"),
+    [("hand", 3), ("hand", 4), ("hand", 5), ("hand", 6), ("person", 3), ("person", 4), ("person", 5)],
+)
 def test_fingers_and_limbs_are_counted(style: Style, figure: str, n_parts: int) -> None:
     thing = WorldObject(figure, "yellow", 64.0, 64.0, 38.0, parts=n_parts)
     seen = detect(draw(Scene("single", (thing,), "slate"), style, seed=3))
@@ -83,7 +86,9 @@ def test_moderate_blur_and_compression_do_not_change_the_reading() -> None:
 
 def test_a_wrong_colour_is_not_taken_for_the_asked_one() -> None:
     scene = sample_scene("single", rng=np.random.default_rng(4))
-    other = replace(scene, objects=(replace(scene.objects[0], colour="cyan" if scene.objects[0].colour != "cyan" else "red"),))
+    other = replace(
+        scene, objects=(replace(scene.objects[0], colour="cyan" if scene.objects[0].colour != "cyan" else "red"),)
+    )
 
     reading = read_scene(scene, detect(draw(other, "photo", seed=5)))
 

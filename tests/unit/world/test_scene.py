@@ -59,7 +59,9 @@ def test_and_puts_its_objects_on_one_row_in_caption_order() -> None:
 
 
 def test_the_two_objects_of_a_pair_differ() -> None:
-    assert all((s.objects[0].colour, s.objects[0].shape) != (s.objects[1].colour, s.objects[1].shape) for s in many("pair"))
+    assert all(
+        (s.objects[0].colour, s.objects[0].shape) != (s.objects[1].colour, s.objects[1].shape) for s in many("pair")
+    )
 
 
 def test_counts_are_two_three_and_four_equal_objects() -> None:
