@@ -251,9 +251,21 @@ def _found(gate: Gate, evidence: Evidence, numbers: _Numbers, *, problem: str | 
         only_harm=gate.hard,
     )
     if isinstance(comparison, Comparison):
-        return comparison
+        return _saturated(gate, comparison) or comparison
     reasons = (item.reason for item in numbers.unmeasured if item.metric == gate.metric)
     return comparison.model_copy(update={"reason": next(reasons, comparison.reason)})
+
+
+def _saturated(gate: Gate, comparison: Comparison) -> Unmeasured | None:
+    """A rate that is high in the control already has no room in which harm could be seen."""
+    control = comparison.reference_mean
+    if gate.metric != "composition_copy_rate" or control is None or control <= 0.5:
+        return None
+    reason = (
+        f"in {control:.0%} of the control's pictures the composition is like some training picture's: the training set "
+        "is too varied for this sensor."
+    )
+    return Unmeasured(metric=gate.metric, reason=reason)
 
 
 def _shown(evidence: Evidence, numbers: _Numbers) -> list[Comparison]:

@@ -12,7 +12,7 @@ from lorabench.errors import MeasurementError
 from lorabench.records.comparison import CaseDifference, Comparison
 from lorabench.records.measurement import Measurement, Metric, Unmeasured
 from lorabench.records.plan import Arm
-from lorabench.statistics.intervals import DifferenceInterval, EqualCasesError, t_interval
+from lorabench.statistics.intervals import DifferenceInterval, t_interval
 from lorabench.statistics.pairing import cluster_means, cluster_sizes, pair_correlation, paired_differences
 
 Reference = Literal["B0", "B1", "baseline", "training", "none"]
@@ -71,7 +71,7 @@ def compare(
             cases,
             confidence_level=confidence_level,
             support=None if same_pictures else support,
-            bounded=metric.unit in BOUNDED_UNITS,
+            bounded=metric.unit in BOUNDED_UNITS and not same_pictures,
         )
     except MeasurementError as error:
         return Unmeasured(metric=metric.name, family=family, reason=str(error))
@@ -103,13 +103,11 @@ def _interval(
     support: tuple[float, float] | None,
     bounded: bool,
 ) -> DifferenceInterval:
-    """Where all cases differ by one amount there is no spread, and only the metric's bounds give an interval."""
-    try:
-        return t_interval(differences, cases, confidence_level=confidence_level, support=support)
-    except EqualCasesError:
-        if not bounded:
-            raise
-        return t_interval(differences, cases, confidence_level=confidence_level, support=(-1.0, 1.0))
+    """Where all cases differ by one amount, be it zero, there is no spread; the metric's bounds give the interval."""
+    means, _ = cluster_means(differences, cases)
+    if bounded and len(means) > 1 and not np.ptp(means):
+        support = (-1.0, 1.0)
+    return t_interval(differences, cases, confidence_level=confidence_level, support=support)
 
 
 def from_interval(

@@ -59,7 +59,7 @@ DEFAULT_GATES = (
         support=(-1.0, 1.0),
     ),
     Gate("prompt", "prompt", "prompt_following_score", 0.10, "prompts are followed less"),
-    Gate("anatomy", "anatomy", "anatomy_score", 0.30, "figures have the wrong number of parts", support=(-1.0, 1.0)),
+    Gate("anatomy", "anatomy", "anatomy_score", 0.30, "figures have the wrong number of parts"),
     Gate("palette", "style", "palette_compliance_score", 0.15, "colours asked for are not given"),
     Gate("palette-collapse", "style", "palette_collapse", 0.40, "the palette no longer answers to the prompt"),
     Gate("photo-bleed", "style", "photo_bleed", 0.50, "photo texture bleeds into the style", required=False),

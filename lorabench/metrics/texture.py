@@ -49,6 +49,8 @@ FLAT_TAU: Final = 2 / 255
 """Standard deviation, in units of the full range, under which a window is flat; above what decoders add."""
 SIGMA_OFFSET: Final = 0.05
 """Added before the logarithm, in grey levels, so that noiseless pictures have one."""
+ROUNDING_SIGMA: Final = 1 / math.sqrt(12)
+"""Standard deviation of rounding to whole grey levels."""
 LEAST_SE: Final = 2.0
 """Standard errors that training and base must lie apart for a position between them."""
 _WINDOW: Final = 7
@@ -148,6 +150,12 @@ def axis_problem(training: ArrayLike, base: ArrayLike, *, axis: TextureAxis) -> 
         The reason: too few numbers, an axis shorter than twice its standard error, or an inverted axis (the
         training pictures are more textured than the base); then use `texture_deviation`, which is two-sided.
     """
+    level = float(np.asarray(base, dtype=np.float64).mean()) if len(np.asarray(base)) else math.inf
+    if axis == "sigma" and level < ROUNDING_SIGMA:
+        return (
+            f"the base's grain must exceed the rounding of 8-bit pictures ({ROUNDING_SIGMA:.2f} grey levels); it is "
+            f"{level:.2f}. Nobody can see grain below that; the flat fraction is read instead."
+        )
     t, b = texture_values(training, axis=axis), texture_values(base, axis=axis)
     if len(t) < 2 or len(b) < 2:
         return f"a texture axis needs 2 training pictures and 2 base cases; found {len(t)} and {len(b)}. Add some."

@@ -7,6 +7,7 @@ all shapes (three small turns each). Fingers and limbs are what an opening by a 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,6 +32,9 @@ MIN_CHROMA: Final = 0.26
 MIN_SATURATION: Final = 0.38
 MIN_OVERLAP: Final = 0.62
 """Least intersection over union with a template for a shape to be named."""
+
+ONE_COLOUR: Final = 0.9
+"""Share of a component that one colour must have for it to be read as one thing of that colour."""
 
 _HUES: Final[tuple[tuple[str, float, float], ...]] = (
     ("red", -25.0, 27.0),
@@ -60,10 +64,12 @@ def detect(image: NDArray[np.uint8]) -> list[Detection]:
     hue, chroma, value = _hue_chroma_value(pixels)
     coloured = (chroma > MIN_CHROMA) & (chroma > MIN_SATURATION * value)
     found = []
-    for colour, low, high in _HUES:
-        mask = coloured & (hue >= low) & (hue < high)
+    masks = {colour: coloured & (hue >= low) & (hue < high) for colour, low, high in _HUES}
+    for colour, mask in masks.items():
         if np.count_nonzero(mask) >= MIN_AREA:
             found += _read_colour(pixels, mask, colour=colour, coloured=coloured)
+    for figure in _mixed_figures(coloured, masks):
+        found = [*(other for other in found if not _inside(other, figure)), figure]
     return sorted(found, key=lambda d: (d.box[0] + d.box[2], d.box[1]))
 
 
@@ -119,6 +125,39 @@ def _read_colour(pixels: Field, mask: Mask, *, colour: str, coloured: Mask) -> l
         if np.count_nonzero(shape) >= MIN_AREA:
             found.append(_name(shape, colour, origin=(box[1].start, box[0].start)))
     return found
+
+
+def _mixed_figures(coloured: Mask, masks: Mapping[str, Mask]) -> list[Detection]:
+    """Hands and persons in more than one colour, which fall apart when colours are read one by one.
+
+    Their parts are counted on the silhouette of all colours; the colour is the most frequent one.
+    """
+    from scipy import ndimage
+
+    components, n_components = ndimage.label(coloured, structure=np.ones((3, 3)))
+    found = []
+    for index, window in enumerate(ndimage.find_objects(components)[:n_components], start=1):
+        part = components[window] == index
+        area = np.count_nonzero(part)
+        if area < MIN_AREA:
+            continue
+        shares = {colour: np.count_nonzero(part & mask[window]) / area for colour, mask in masks.items()}
+        colour = max(shares, key=lambda name: shares[name])
+        if shares[colour] >= ONE_COLOUR:
+            continue
+        shape = np.asarray(ndimage.binary_fill_holes(ndimage.binary_opening(np.pad(part, 2))))
+        if np.count_nonzero(shape) < MIN_AREA:
+            continue
+        named = _name(shape, colour, origin=(window[1].start - 2, window[0].start - 2))
+        if named.label in FIGURES:
+            found.append(named)
+    return found
+
+
+def _inside(other: Detection, figure: Detection) -> bool:
+    """Whether the middle of a detection lies in a figure's box."""
+    x, y = (other.box[0] + other.box[2]) / 2, (other.box[1] + other.box[3]) / 2
+    return figure.box[0] <= x <= figure.box[2] and figure.box[1] <= y <= figure.box[3]
 
 
 def _recut(pixels: Field, part: Mask, *, coloured: Mask) -> Mask:

@@ -9,6 +9,7 @@ import numpy as np
 
 from lorabench.records.detection import Detection
 from lorabench.world.drawing import signed_distance
+from lorabench.world.scene import POSITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +80,7 @@ def read_scene(scene: Scene, detections: Sequence[Detection]) -> SceneReading:
 def _layout(scene: Scene, detections: Sequence[Detection]) -> bool:
     first = _centres(detections, scene.objects[0])
     if scene.kind == "position":
-        goal = np.asarray(_named_place(scene))
+        goal = np.asarray(POSITIONS[str(scene.position)])
         return bool((np.abs(first - goal).max(axis=1) <= PLACE_TOLERANCE).any())
     if scene.kind in {"pair", "and"}:
         axis = 1 if scene.relation == "above" else 0
@@ -88,12 +89,6 @@ def _layout(scene: Scene, detections: Sequence[Detection]) -> bool:
         across = np.abs(second[None, :, 1 - axis] - first[:, None, 1 - axis])
         return bool(((gap > 0) & (gap > across)).any())
     return True
-
-
-def _named_place(scene: Scene) -> tuple[float, float]:
-    from lorabench.world.scene import POSITIONS
-
-    return POSITIONS[str(scene.position)]
 
 
 def _centres(detections: Sequence[Detection], thing: WorldObject) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

@@ -64,8 +64,13 @@ def test_position_is_read_on_logarithms_of_sigma() -> None:
 @pytest.mark.parametrize(
     ("training", "base", "reason"),
     [
-        ([4.0, 4.1, 4.2], [0.2, 0.3, 0.2], "must be more textured than the training pictures on sigma"),
+        ([4.0, 4.1, 4.2], [0.4, 0.5, 0.4], "must be more textured than the training pictures on sigma"),
         ([1.0, 2.0, 3.0], [1.1, 2.1, 3.1], "must lie more than 2 standard errors apart on sigma"),
+        (
+            [0.05, 0.06, 0.05],
+            [0.2, 0.21, 0.2],
+            "must exceed the rounding of 8-bit pictures (0.29 grey levels); it is 0.20",
+        ),
         ([1.0], [1.1, 2.1], "needs 2 training pictures and 2 base cases; found 1 and 2"),
     ],
 )
@@ -87,8 +92,9 @@ def test_bleed_takes_the_worse_axis_and_forgets_unreadable_ones() -> None:
     fractions = ([0.5, 0.5], [0.9, 0.91], [0.1, 0.11])
 
     both = photo_bleed((TRAINING, TRAINING, BASE), fractions)
-    one = photo_bleed((TRAINING, BASE, TRAINING), fractions)
-    neither = photo_bleed((TRAINING, BASE, TRAINING), (fractions[0], fractions[2], fractions[1]))
+    smooth = [1.0, 1.1, 0.9]
+    one = photo_bleed((TRAINING, BASE, smooth), fractions)
+    neither = photo_bleed((TRAINING, BASE, smooth), (fractions[0], fractions[2], fractions[1]))
 
     assert both == one == pytest.approx(0.405 / 0.8)
     assert isinstance(neither, Missing)
