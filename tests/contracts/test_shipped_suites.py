@@ -324,7 +324,8 @@ def test_world_prompts_are_held_out_from_the_shipped_training_sets(name: str, da
     lines = (DATASETS / dataset / "captions.jsonl").read_text(encoding="utf-8").splitlines()
     entries = [json.loads(line) for line in lines if line.strip()]
 
-    check_held_out(loaded(name).suite, {entry["file"]: entry["text"] for entry in entries}, style=WORLD_STYLE)
+    captions = {entry["file_name"]: entry["text"] for entry in entries}
+    check_held_out(loaded(name).suite, captions, style=WORLD_STYLE)
 
 
 def oklch(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
