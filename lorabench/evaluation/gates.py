@@ -31,7 +31,10 @@ class Gate:
     says: str
     """What a failure means, for the headline."""
     required: bool = True
-    """Whether the run cannot pass while this gate is unmeasured, in a suite that holds cases for it."""
+    """Whether the run cannot pass while this gate is unmeasured or inconclusive, in a suite that holds cases for it.
+
+    Any gate's FAIL fails the run.
+    """
     support: tuple[float, float] | None = None
     """Smallest and largest difference the metric can take. Set for yes-or-no metrics, whose rare whole losses a
     t-interval would not see; graded scores need it no more than means do."""

@@ -79,7 +79,7 @@ class Verdict(Record):
     primary: bool
     """Member of the Holm family."""
     required: bool = True
-    """Whether an UNMEASURED outcome of this gate keeps the run from passing."""
+    """Whether an UNMEASURED or INCONCLUSIVE outcome of this gate keeps the run from passing."""
     comparison: Comparison | None = None
     p_adjusted: FiniteFloat | None = None
     cases_needed: NonNegativeInt | None = None

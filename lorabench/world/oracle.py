@@ -33,7 +33,9 @@ MIN_SATURATION: Final = 0.38
 MIN_OVERLAP: Final = 0.62
 """Least intersection over union with a template for a shape to be named."""
 
-ONE_COLOUR: Final = 0.9
+OUTLINE_VALUE: Final = 0.3
+"""Brightness under which a pixel is an outline, 0..1."""
+ONE_COLOUR: Final = 0.995
 """Share of a component that one colour must have for it to be read as one thing of that colour."""
 
 _HUES: Final[tuple[tuple[str, float, float], ...]] = (
@@ -68,7 +70,7 @@ def detect(image: NDArray[np.uint8]) -> list[Detection]:
     for colour, mask in masks.items():
         if np.count_nonzero(mask) >= MIN_AREA:
             found += _read_colour(pixels, mask, colour=colour, coloured=coloured)
-    for figure in _mixed_figures(coloured, masks):
+    for figure in _mixed_figures(coloured | (value < OUTLINE_VALUE), masks):
         found = [*(other for other in found if not _inside(other, figure)), figure]
     return sorted(found, key=lambda d: (d.box[0] + d.box[2], d.box[1]))
 
@@ -127,25 +129,25 @@ def _read_colour(pixels: Field, mask: Mask, *, colour: str, coloured: Mask) -> l
     return found
 
 
-def _mixed_figures(coloured: Mask, masks: Mapping[str, Mask]) -> list[Detection]:
+def _mixed_figures(drawn: Mask, masks: Mapping[str, Mask]) -> list[Detection]:
     """Hands and persons in more than one colour, which fall apart when colours are read one by one.
 
-    Their parts are counted on the silhouette of all colours; the colour is the most frequent one.
+    Their parts are counted on the silhouette of all colours and of the outline; the colour is the most frequent one.
     """
     from scipy import ndimage
 
-    components, n_components = ndimage.label(coloured, structure=np.ones((3, 3)))
+    components, n_components = ndimage.label(drawn, structure=np.ones((3, 3)))
     found = []
     for index, window in enumerate(ndimage.find_objects(components)[:n_components], start=1):
         part = components[window] == index
-        area = np.count_nonzero(part)
+        area = sum(np.count_nonzero(part & mask[window]) for mask in masks.values())
         if area < MIN_AREA:
             continue
         shares = {colour: np.count_nonzero(part & mask[window]) / area for colour, mask in masks.items()}
         colour = max(shares, key=lambda name: shares[name])
         if shares[colour] >= ONE_COLOUR:
             continue
-        shape = np.asarray(ndimage.binary_fill_holes(ndimage.binary_opening(np.pad(part, 2))))
+        shape = np.asarray(ndimage.binary_fill_holes(np.pad(part, 2)))
         if np.count_nonzero(shape) < MIN_AREA:
             continue
         named = _name(shape, colour, origin=(window[1].start - 2, window[0].start - 2))
