@@ -103,9 +103,9 @@ def _interval(
     support: tuple[float, float] | None,
     bounded: bool,
 ) -> DifferenceInterval:
-    """Where all cases differ by one amount, be it zero, there is no spread; the metric's bounds give the interval."""
+    """Where all cases differ by one amount, not zero, there is no spread; the metric's bounds give the interval."""
     means, _ = cluster_means(differences, cases)
-    if bounded and len(means) > 1 and not np.ptp(means):
+    if bounded and len(means) > 1 and means.any() and not np.ptp(means):
         support = (-1.0, 1.0)
     return t_interval(differences, cases, confidence_level=confidence_level, support=support)
 

@@ -74,7 +74,7 @@ def conclude(
     by_name = {gate.name: gate for gate in gates}
     counted = [verdict for verdict in verdicts if not identical or by_name[verdict.gate].against == "baseline"]
     failed = [verdict for verdict in counted if verdict.outcome is Outcome.FAIL]
-    open_ = [verdict for verdict in counted if verdict.outcome is Outcome.INCONCLUSIVE]
+    open_ = [verdict for verdict in counted if verdict.outcome is Outcome.INCONCLUSIVE and verdict.required]
     blind = [verdict for verdict in counted if verdict.outcome is Outcome.UNMEASURED and verdict.required]
     n_decided = sum(verdict.outcome is not Outcome.UNMEASURED for verdict in counted)
     unseeing = bool(blind) or (n_decided == 0 and not identical)
