@@ -14,6 +14,7 @@ from lorabench.evaluation import demonstration
 from lorabench.evaluation.demonstration import Demonstration
 from lorabench.judges.weights import KNOWN, WeightsStatus
 from lorabench.records.comparison import Outcome
+from lorabench.records.config import GateConfig
 from lorabench.storage.config_files import load_config
 
 FAULT = "drop_second:0.4"
@@ -139,7 +140,7 @@ def test_an_unmeasured_verdict_ends_with_3_and_names_its_gate(stage: Stage, monk
 
     def with_copy(**settings: Any) -> list[Demonstration]:
         (healthy, _) = whole(**settings)
-        gates = {name: gate for name, gate in healthy.config.gates.items() if name != "copy"}
+        gates = {**healthy.config.gates, "copy": GateConfig(required=True)}
         config = healthy.config.model_copy(update={"gates": gates})
         return [Demonstration("healthy", "a story", Outcome.PASS, frozenset(), config)]
 

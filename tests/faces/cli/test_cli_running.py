@@ -37,7 +37,9 @@ def test_a_candidate_that_drops_objects_fails_with_1(shared: Any) -> None:
 
 
 def test_a_required_gate_without_its_judge_ends_with_3(shared: Any) -> None:
-    done = shared.call("run", "-q", "--no-report", "--set", "gates.copy.enabled=true")
+    done = shared.call(
+        "run", "-q", "--no-report", "--set", "gates.copy.enabled=true", "--set", "gates.copy.required=true"
+    )
 
     assert done.exit_code == 3
     assert "no training pictures are configured" in done.stdout
