@@ -13,6 +13,7 @@ from lorabench.metrics.foils import foil_reading
 from lorabench.metrics.memorisation import CopyCalibration, CopyReading, calibrate_copies, read_copies, training_set
 from lorabench.metrics.palette import palette_compliance
 from lorabench.metrics.prompt_following import Sensor, prompt_exact_score, prompt_following_score, score_checks
+from lorabench.metrics.structure import composition_copies
 from lorabench.metrics.text_similarity import paired_cosine
 from lorabench.metrics.texture import flat_fraction, smooth_zone_sigma
 from lorabench.records.detection import Detection
@@ -63,6 +64,7 @@ BATCHES: dict[str, Callable[[list[int]], Values]] = {
     "nearest_training_distance": copied("distance"),
     "neighbour_ratio": copied("ratio"),
     "copy_rate": copied("is_copy"),
+    "composition_copy_rate": lambda rows: composition_copies(UNIT[rows], UNIT[2:], reach=0.5).astype(float).tolist(),
     "prompt_following_score": each(lambda d: prompt_following_score(score_checks(CASE, d, sensor=SENSOR)), HANDS),
     "prompt_exact_score": each(lambda d: prompt_exact_score(score_checks(CASE, d, sensor=SENSOR)), HANDS),
     "clip_text_similarity": lambda rows: paired_cosine(UNIT[rows], UNIT[::-1][rows]).tolist(),
