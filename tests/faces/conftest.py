@@ -15,8 +15,6 @@ from lorabench.evaluation.gates import DEFAULT_GATES
 from lorabench.records.config import CandidateConfig, Config, JudgesConfig, ModelConfig
 from lorabench.storage.suite_files import read_suite
 
-pytest_plugins = ["pytester"]
-
 CI_VARIABLES = (
     "CI",
     "GITHUB_ACTIONS",
