@@ -36,8 +36,12 @@ class Shown:
     @property
     def false_reasons(self) -> list[str]:
         """Gates that failed although nothing is wrong there."""
-        failed = [gate.gate for gate in self.judged.results.gates if gate.outcome == "FAIL"]
-        return [gate for gate in failed if gate not in self.demonstration.true_gates]
+        return [gate for gate in self.failed if gate not in self.demonstration.true_gates]
+
+    @property
+    def failed(self) -> list[str]:
+        """Gates that failed, in the order of testing."""
+        return [gate.gate for gate in self.judged.results.gates if gate.outcome == "FAIL"]
 
     @property
     def differences(self) -> list[str]:
@@ -48,6 +52,8 @@ class Shown:
             told.append(f"{name}: expected {self.demonstration.expected}, found {found}")
         if self.false_reasons:
             told.append(f"{name}: failed without cause: {', '.join(self.false_reasons)}")
+        if missed := sorted(self.demonstration.own_gates.difference(self.failed)):
+            told.append(f"{name}: should have failed and did not: {', '.join(missed)}")
         return told
 
 
@@ -143,14 +149,13 @@ def _show_table(shown: Sequence[Shown]) -> None:
     rows = []
     for one in shown:
         verdict = one.judged.results.verdict
-        failed = [gate.gate for gate in one.judged.results.gates if gate.outcome == "FAIL"]
         false = ", ".join(one.false_reasons) or "none"
         rows.append(
             [
                 one.demonstration.name,
                 str(one.demonstration.expected),
                 str(verdict.outcome),
-                ", ".join(failed) or "none",
+                ", ".join(one.failed) or "none",
                 false,
             ]
         )

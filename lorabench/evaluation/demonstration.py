@@ -23,8 +23,10 @@ class Demonstration:
     story: str
     """How it was trained, in a sentence."""
     expected: Outcome
+    own_gates: frozenset[str]
+    """Gates that have to fail: what the adapter was spoilt for."""
     true_gates: frozenset[str]
-    """Gates that are right to fail; any other failure would be a false one."""
+    """Gates that are right to fail, own ones included; any other failure would be a false one."""
     config: Config
 
 
@@ -39,7 +41,8 @@ def demonstrations(*, runs_dir: Path = Path(".lorabench/runs"), cache_dir: Path 
             name=name,
             story=story,
             expected=expected,
-            true_gates=frozenset(true_gates),
+            own_gates=frozenset(own_gates),
+            true_gates=frozenset((*own_gates, *consequences)),
             config=world_config(
                 shipped_data(f"fixtures/adapters/{name}"),
                 training=shipped_data(f"fixtures/datasets/{name}"),
@@ -47,19 +50,21 @@ def demonstrations(*, runs_dir: Path = Path(".lorabench/runs"), cache_dir: Path 
                 cache_dir=cache_dir,
             ),
         )
-        for name, story, expected, true_gates in (
-            ("healthy", "a varied set of drawings, photos mixed in, stopped in time", Outcome.PASS, ()),
+        for name, story, expected, own_gates, consequences in (
+            ("healthy", "a varied set of drawings, photos mixed in, stopped in time", Outcome.PASS, (), ()),
             (
                 "overtrained",
-                "sixteen drawings of one centred object, trained far too long",
+                "sixteen drawings of one composition, trained far too long",
                 Outcome.FAIL,
-                ("copy", "composition", "prompt", "anatomy", "palette", "palette-collapse", "foils"),
+                ("copy", "composition", "prompt"),
+                ("anatomy", "palette", "palette-collapse", "foils"),
             ),
             (
                 "palette",
                 "drawings in two colours, captions without colour words",
                 Outcome.FAIL,
-                ("prompt", "palette", "palette-collapse", "foils"),
+                ("palette", "palette-collapse"),
+                ("prompt", "foils"),
             ),
         )
     ]

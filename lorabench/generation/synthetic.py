@@ -37,6 +37,7 @@ FaultKind = Literal[
     "swap_colors",
     "flip",
     "palette",
+    "one_color",
     "wrong_count",
     "wrong_parts",
     "photo_style",
@@ -50,7 +51,8 @@ FaultKind = Literal[
 FAULT_KINDS: Final[tuple[FaultKind, ...]] = get_args(FaultKind)
 SYNTHETIC_VERSION: Final = "1"
 
-_PALETTE: Final = ("red", "yellow")
+_PALETTES: Final[dict[FaultKind, tuple[str, ...]]] = {"palette": ("red", "yellow"), "one_color": ("red",)}
+"""Colours that are left, by fault."""
 _GRAIN: Final = 14.0
 """Standard deviation of planted grain, in grey levels."""
 _SHARES: Final = 2**32
@@ -237,9 +239,8 @@ def _faulty_scene(scene: Scene, faults: set[FaultKind]) -> Scene:
         things = _colours_swapped(things)
     if "flip" in faults:
         things = [replace(thing, x=SIZE - thing.x, y=SIZE - thing.y) for thing in things]
-    if "palette" in faults:
-        forced = (_PALETTE[list(COLOURS).index(thing.colour) % len(_PALETTE)] for thing in things)
-        things = [replace(thing, colour=colour) for thing, colour in zip(things, forced, strict=True)]
+    for left in (_PALETTES[fault] for fault in sorted(faults & _PALETTES.keys())):
+        things = [replace(thing, colour=left[list(COLOURS).index(thing.colour) % len(left)]) for thing in things]
     if "wrong_count" in faults and scene.kind == "count":
         things = things[:-1]
     if "wrong_parts" in faults:

@@ -139,6 +139,7 @@ def test_healthy_candidate_passes_every_gate(home: Path, suite: Suite) -> None:
         ("flip", ("spatial", "memorisation"), {"prompt"}),
         ("wrong_parts", ("anatomy",), {"anatomy"}),
         ("palette", ("palette",), {"palette"}),  # two colours are left, so the collapse stays undecided
+        ("one_color", ("palette",), {"palette", "palette-collapse"}),
         ("grain", ("spatial", "multi_subject", "counting", "attribute_binding"), {"photo-bleed"}),
         ("copy_training", ("memorisation",), {"copy"}),
     ],

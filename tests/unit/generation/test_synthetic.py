@@ -55,6 +55,7 @@ FAULTY: dict[FaultKind, list[tuple[str, str]]] = {
     "swap_colors": [("circle", "blue"), ("square", "red")],
     "flip": [("square", "blue"), ("circle", "red")],
     "palette": [("circle", "red"), ("square", "red")],
+    "one_color": [("circle", "red"), ("square", "red")],
 }
 
 
