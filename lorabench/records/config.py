@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from lorabench.records.plan import GenerationSettings, StylePhrases
 from lorabench.records.record import Record
@@ -76,6 +76,43 @@ class StatisticsConfig(Record):
     """Seeds the resampling, so that the same pictures give the same interval."""
 
 
+class CourseConfig(Record):
+    """How a training is watched, and when it is stopped: the `[course]` table."""
+
+    suite: str = "screen"
+    """Name of a shipped suite, or a file."""
+    every_n_steps: PositiveInt = 250
+    """Optimiser steps between evaluations; grows where they would cost more than the budget."""
+    budget: Annotated[float, Field(gt=0.0, le=1.0)] = 0.10
+    """Largest share of training time that evaluations may take."""
+    n_seeds: PositiveInt = 2
+    """Seeds per prompt of a screen, by turns from the pool."""
+    pool_size: PositiveInt = 16
+    """Seeds whose control pictures are made once."""
+    confirmation_factor: PositiveInt = 4
+    """Fresh seeds of a confirmation, in multiples of `n_seeds`."""
+    alarm_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.7
+    """Share of a margin from which a screen's mean harm alarms."""
+    cusum_allowance: NonNegativeFloat = 0.5
+    cusum_threshold: PositiveFloat = 2.0
+    """In standard errors beyond the margin, cumulated over checkpoints."""
+    confirmation_level: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
+    confirmations: PositiveInt = 2
+    """Confirmed checkpoints among the last `window` that stop the training."""
+    window: PositiveInt = 3
+    catastrophe_margins: PositiveFloat = 3.0
+    """A confirmed harm of that many margins stops at once."""
+    catastrophe_copy_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.20
+    """A lower bound of the copy rate's rise over this stops at once."""
+    stop: bool = True
+    """False only advises: decisions are recorded, none asks the loop to stop."""
+    on_error: Literal["continue", "stop"] = "continue"
+    """What a failed evaluation does to the training."""
+    folder: Path = Path(".lorabench/course")
+    """History, events and kept checkpoints."""
+    keep: Literal["best", "all"] = "best"
+
+
 class Config(Record):
     """The settings of one run."""
 
@@ -87,6 +124,7 @@ class Config(Record):
     judges: JudgesConfig = JudgesConfig()
     gates: dict[str, GateConfig] = Field(default_factory=dict)
     statistics: StatisticsConfig = StatisticsConfig()
+    course: CourseConfig = CourseConfig()
     suites: tuple[Path, ...] = ()
     arms: tuple[Literal["B0", "B1", "L1", "L0"], ...] = ("B0", "B1", "L1")
     seeds: tuple[NonNegativeInt, ...] | None = None

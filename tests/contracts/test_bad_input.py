@@ -460,7 +460,7 @@ def test_a_quota_that_is_used_up_ends_with_3_and_the_same_command_goes_on(
 def test_two_processes_on_one_cache_find_the_same_numbers(project: Project) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LORABENCH_")}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
-    command = [sys.executable, "-W", "ignore", "-m", "lorabench.cli", "run", "-q", "--no-report", "--batch-size", "1"]
+    command = [sys.executable, "-W", "ignore", "-m", "lorabench", "run", "-q", "--no-report", "--batch-size", "1"]
     both = [
         subprocess.Popen(
             [*command, "--runs-dir", f"runs-{name}"],

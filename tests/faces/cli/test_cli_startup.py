@@ -104,7 +104,7 @@ def test_other_libraries_bars_stay_only_where_they_show_a_download(
 
 def test_the_module_can_be_run() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "lorabench.cli", "schema", "no"],
+        [sys.executable, "-m", "lorabench", "schema", "no"],
         capture_output=True,
         text=True,
         env=ENVIRONMENT,
@@ -116,7 +116,7 @@ def test_the_module_can_be_run() -> None:
 
 
 def test_a_reader_that_goes_away_is_no_failed_gate() -> None:
-    command = f"{sys.executable} -m lorabench.cli schema results | true; echo ${{PIPESTATUS[0]}}"
+    command = f"{sys.executable} -m lorabench schema results | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=ENVIRONMENT, check=False)
 
     assert done.stdout.strip() in ("0", "3")  # 0 where the pipe took it all before its reader left
