@@ -87,22 +87,26 @@ class DiffusersBackend:
 
     name = "diffusers"
 
-    def __init__(self, model: ModelConfig, *, cache_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        model: ModelConfig,
+        *,
+        cache_dir: Path | None = None,
+        opened: tuple[Path, str, str, Any] | None = None,
+    ) -> None:
         """Look at the base's index; load nothing.
 
         Args:
             model: Base, device, dtype, batch size.
             cache_dir: Where digests of the base's files are remembered; None remembers nothing.
+            opened: Folder, pipeline class, device and dtype of a base that is open already; its index is not read.
 
         Raises:
             SpecError: No base there, a pipeline of another kind, or a device or dtype that does not exist here.
         """
         self._model = model
-        self._folder = _folder_of(model)
-        self._class = pipeline_class(self._folder, base=model.base, stated_family=model.family)
+        self._folder, self._class, self._device, self._dtype = opened or _opened(model)
         self._family: Family = FAMILIES[self._class]
-        self._device = _device_of(model.device)
-        self._dtype = _dtype_of(model.dtype, device=self._device, family=self._family.name)
         self._digest_memory = cache_dir / "base-digests" if cache_dir is not None else None
         self._digest: str | None = None
         self._pipe: Any = None
@@ -388,6 +392,14 @@ class DiffusersBackend:
         if key not in self._embeddings:
             self._embeddings[key] = self._family.encode(self._pipe, text, settings=settings)
         return self._embeddings[key]
+
+
+def _opened(model: ModelConfig) -> tuple[Path, str, str, Any]:
+    """Folder, pipeline class, device and dtype."""
+    folder = _folder_of(model)
+    kind = pipeline_class(folder, base=model.base, stated_family=model.family)
+    device = _device_of(model.device)
+    return folder, kind, device, _dtype_of(model.dtype, device=device, family=FAMILIES[kind].name)
 
 
 def _folder_of(model: ModelConfig) -> Path:
