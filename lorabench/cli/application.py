@@ -14,13 +14,16 @@ from lorabench import __version__
 from lorabench.cli import (
     baselines,
     caching,
+    course,
     demonstration,
     diagnosing,
     listing,
+    planning_power,
     reporting,
     running,
     starting,
     validating,
+    watching,
     weights,
 )
 from lorabench.cli.guarding import GuardedGroup
@@ -68,11 +71,14 @@ app.command("run")(running.run)
 app.command("gate")(reporting.gate)
 app.command("report")(reporting.report)
 app.command("compare")(reporting.compare)
+app.command("watch")(watching.watch)
+app.command("history")(course.history)
 app.add_typer(baselines.app, name="baseline")
 app.add_typer(listing.app, name="list")
 app.add_typer(weights.app, name="weights")
 app.add_typer(caching.app, name="cache")
 app.command("schema")(listing.schema)
+app.command("power")(planning_power.power)
 app.command("doctor")(diagnosing.doctor)
 
 

@@ -37,6 +37,7 @@ ADAPTER_NAME: Final = "lorabench_candidate"
 COMPONENTS: Final = (*DENOISERS, "text_encoder", "text_encoder_2")
 """Components that an adapter may change."""
 
+PROBE_PROMPT: Final = "a photo of a red circle"
 _PROBE_SIZE: Final = 128
 _PROBE_STEPS: Final = 2
 _PROBE_TOKENS: Final = 32
@@ -334,14 +335,16 @@ class DiffusersBackend:
 
     def _probe(self) -> Any:
         """Latents of a small picture after two steps."""
-        settings = GenerationSettings(
+        planned = PlannedCell(cell=Cell(arm=Arm.BASE, case="self-test", seed=0), prompt=PROBE_PROMPT)
+        return self._call([planned], settings=self._probe_settings(), output_type="latent")
+
+    def _probe_settings(self) -> GenerationSettings:
+        return GenerationSettings(
             height=_PROBE_SIZE,
             width=_PROBE_SIZE,
             num_inference_steps=_PROBE_STEPS,
             max_sequence_length=_PROBE_TOKENS if "max_sequence_length" in self._family.accepts else None,
         )
-        planned = PlannedCell(cell=Cell(arm=Arm.BASE, case="self-test", seed=0), prompt="a photo of a red circle")
-        return self._call([planned], settings=settings, output_type="latent")
 
     def _sample(self, batch: Sequence[PlannedCell], *, settings: GenerationSettings) -> list[Picture]:
         values = self._call(batch, settings=settings, output_type="np")

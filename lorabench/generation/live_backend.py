@@ -21,7 +21,7 @@ from lorabench.errors import MeasurementError
 from lorabench.generation.adapter import AdapterFile
 from lorabench.generation.adapter_errors import NotSwitchedOffError
 from lorabench.generation.base_files import base_digest
-from lorabench.generation.diffusers_backend import COMPONENTS, DiffusersBackend
+from lorabench.generation.diffusers_backend import COMPONENTS, PROBE_PROMPT, DiffusersBackend
 from lorabench.generation.families import FAMILIES, Embeddings
 from lorabench.judges.torchvision_compat import declare_missing_operators
 from lorabench.records.config import ModelConfig
@@ -139,15 +139,15 @@ class LiveBackend(DiffusersBackend):
 
         Args:
             texts: Every prompt that will be asked for.
-            settings: What the sampler will be told; an empty negative prompt is encoded with them.
+            settings: What the sampler will be told; its negative prompt is encoded with them.
         """
         import torch
 
         self._apply(None)
-        negative = self._family.negative_text(self._pipe, settings)
         with torch.no_grad():
-            for text in dict.fromkeys((*texts, *(() if negative is None else (negative,)))):
-                self._embed(text, settings=settings)
+            for text in dict.fromkeys(texts):
+                self._text_arguments([text], settings=settings)
+            self._text_arguments([PROBE_PROMPT], settings=self._probe_settings())
         self.release()
 
     def _embed(self, text: str, *, settings: GenerationSettings) -> Embeddings:
@@ -203,7 +203,8 @@ def save_live_adapter(pipeline: Any, path: Path, *, adapter_name: str = "default
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
-    tensors, metadata = {}, {}
+    tensors: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
     for component in COMPONENTS:
         model = getattr(pipeline, component, None)
         config = getattr(model, "peft_config", {}).get(adapter_name)
@@ -237,8 +238,8 @@ def _live_layers(pipeline: Any, adapter_name: str) -> list[_LiveLayer]:
 
     layers = []
     for component in COMPONENTS:
-        model = getattr(pipeline, component, None)
-        for path, layer in model.named_modules() if hasattr(model, "named_modules") else ():
+        model: Any = getattr(pipeline, component, None)
+        for path, layer in () if model is None else model.named_modules():
             if not isinstance(layer, BaseTunerLayer) or adapter_name not in getattr(layer, "scaling", {}):
                 continue
             if layer.merged:

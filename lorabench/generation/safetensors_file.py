@@ -149,6 +149,30 @@ def read_safetensors(path: Path) -> SafetensorsFile:
     return SafetensorsFile(path, tensors, {str(k): str(v) for k, v in metadata.items()}, content)
 
 
+def read_header(path: Path) -> tuple[int, dict[str, str]]:
+    """Read only the header of a file, which may still be growing.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The length in bytes that a whole file with this header has, and the header's metadata.
+
+    Raises:
+        NotSafetensorsError: No header, or one that contradicts itself.
+        TruncatedFileError: The file ends before its header does.
+        OSError: The file cannot be read, or has gone.
+    """
+    with path.open("rb") as file:
+        start = file.read(9)
+        length = int.from_bytes(start[:8], "little")
+        rest = file.read(max(0, length - 1)) if length <= _LARGEST_HEADER and start[8:] == b"{" else b""
+    header, begin = _header(path, start + rest)
+    metadata = header.pop("__metadata__", None) or {}
+    end = max((tensor.end for _, tensor in _tensors(path, header, begin=begin)), default=begin)
+    return end, {str(k): str(v) for k, v in metadata.items()}
+
+
 def _header(path: Path, content: bytes) -> tuple[dict[str, Any], int]:
     if len(content) < 8:
         raise TruncatedFileError(path, expected=8, found=len(content))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from lorabench.records.plan import GenerationSettings, StylePhrases
 from lorabench.records.record import Record
@@ -83,8 +83,8 @@ class CourseConfig(Record):
     """Name of a shipped suite, or a file."""
     every_n_steps: PositiveInt = 250
     """Optimiser steps between evaluations; grows where they would cost more than the budget."""
-    budget: Annotated[float, Field(gt=0.0, le=1.0)] = 0.10
-    """Largest share of training time that evaluations may take."""
+    budget: PositiveFloat = 0.10
+    """Time of evaluations in shares of the time of training; a large number lifts the limit."""
     n_seeds: PositiveInt = 2
     """Seeds per prompt of a screen, by turns from the pool."""
     pool_size: PositiveInt = 16
@@ -111,6 +111,16 @@ class CourseConfig(Record):
     folder: Path = Path(".lorabench/course")
     """History, events and kept checkpoints."""
     keep: Literal["best", "all"] = "best"
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> Self:
+        if self.confirmations > self.window:
+            msg = (
+                f"confirmations must not exceed window, or nothing ever stops; got {self.confirmations} of "
+                f"{self.window}. Raise window."
+            )
+            raise ValueError(msg)
+        return self
 
 
 class Config(Record):

@@ -19,8 +19,9 @@ PROJECT_NAME: Final = "pyproject.toml"
 PREFIX: Final = "LORABENCH_"
 NOT_SETTINGS: Final = frozenset(
     {"LORABENCH_REQUIRE_COMPLETE", "LORABENCH_TEST_DATA", "LORABENCH_TRACEBACK", "LORABENCH_WEIGHTS_DIR"}
+    | {"LORABENCH_DECISION", "LORABENCH_STEP", "LORABENCH_REASON", "LORABENCH_SENTENCE"}
 )
-"""Variables with the prefix that are no settings."""
+"""Variables with the prefix that are no settings; the last four tell a command of `--on-stop` what was decided."""
 COMMAND_LINE: Final = "command line"
 DEFAULT: Final = "default"
 
