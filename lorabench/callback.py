@@ -28,6 +28,7 @@ from lorabench.storage.course_folder import CourseFolder, OtherCourseError
 from lorabench.training import policy
 from lorabench.training.choosing import Choice, choose
 from lorabench.training.loss_trend import FindingKind, LossTrend, divided
+from lorabench.training.ranks import Ranks
 
 if TYPE_CHECKING:
     from lorabench.evaluation.judge_set import JudgeSet
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 STATE_VERSION: Final = 1
 _SCREEN_HELD: Final = "it was judged before"
+_NOTHING, _EVALUATE, _DECIDED = range(3)
 
 
 class Monitor:
@@ -150,6 +152,9 @@ class Monitor:
     def on_step_end(self, training_step: int, *, loss: Any = None, grad_norm: Any = None) -> Decision:
         """Tell of an optimiser step; judges the live adapter when it is time.
 
+        With several processes (torch.distributed) every one calls it; rank 0 judges, the others wait and get its
+        decision, so that all stop at the same step.
+
         Args:
             training_step: Optimiser steps done, from 1.
             loss: Of this step, a number or a tensor; watched for trend, spikes and NaN.
@@ -158,21 +163,36 @@ class Monitor:
         Returns:
             The decision that holds now.
         """
+        ranks = Ranks.here()
+        word = self._word(training_step, loss, grad_norm) if ranks.leads else _NOTHING
+        word = ranks.agree(word)
+        if word == _EVALUATE and ranks.leads:
+            self.evaluate(training_step)
+        if word != _NOTHING:
+            self.decision = ranks.share(self.decision)
+        return self.decision
+
+    def _word(self, training_step: int, loss: Any, grad_norm: Any) -> int:
+        """What the leader tells the other processes about this step."""
         self._ensure_open()
         self._time_step(training_step)
         if loss is not None and not self._loss_is_finite(training_step, loss, grad_norm):
-            return self.decision
-        if training_step >= self._next_step:
-            self.evaluate(training_step)
-        return self.decision
+            return _DECIDED
+        return _EVALUATE if training_step >= self._next_step else _NOTHING
 
     def on_checkpoint(self, path: Path | str, training_step: int) -> Decision:
-        """Tell of a checkpoint that was written; the live adapter is judged now if it was not at this step."""
-        self._ensure_open()
-        return self.evaluate(training_step, checkpoint=str(path))
+        """Tell of a checkpoint that was written; the live adapter is judged now if it was not at this step.
+
+        With several processes, call it on all of them.
+        """
+        ranks = Ranks.here()
+        if ranks.leads:
+            self.evaluate(training_step, checkpoint=str(path))
+        self.decision = ranks.share(self.decision)
+        return self.decision
 
     def evaluate(self, training_step: int, *, checkpoint: str | None = None) -> Decision:
-        """Judge the live adapter now, whatever the cadence."""
+        """Judge the live adapter now, whatever the cadence; on this process alone."""
         self._ensure_open()
         started = time.perf_counter()
         file = self._folder.folder / "live" / f"checkpoint-{training_step}" / "pytorch_lora_weights.safetensors"

@@ -1,4 +1,4 @@
-"""`doctor`: what is installed, what is missing and how to get it, and which settings hold."""
+"""`doctor`: what is installed, what is missing and how to get it, which settings hold, and whether training is undisturbed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import typer
 from lorabench import __version__
 from lorabench.cli import output
 from lorabench.cli.options import Assignments, load_settings
-from lorabench.errors import ExitCode, LorabenchError
+from lorabench.errors import ExitCode, LorabenchError, SpecError
 
 if TYPE_CHECKING:
     from lorabench.records.config import Config
@@ -39,6 +39,13 @@ class Check:
     remedy: str = ""
 
 
+class BaseWithoutProofError(SpecError):
+    """A base for nothing."""
+
+    def __init__(self) -> None:
+        super().__init__("--base names the base of the proof; found it without --prove-undisturbed. Give both.")
+
+
 def doctor(
     settings: Annotated[
         bool, typer.Option("--config", help="Print the settings that hold, each with its origin.")
@@ -46,8 +53,25 @@ def doctor(
     config_file: Annotated[Path | None, typer.Option("--config-file", metavar="FILE", help="Settings file.")] = None,
     assignments: Assignments = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    prove_undisturbed: Annotated[
+        bool,
+        typer.Option(
+            "--prove-undisturbed",
+            help="Train a small adapter with and without evaluations and compare bit by bit. Exit code 1 where they "
+            "differ, 3 where nothing can be shown.",
+        ),
+    ] = False,
+    base: Annotated[
+        Path | None,
+        typer.Option("--base", metavar="FOLDER", help="Base for --prove-undisturbed; the embedded one without it."),
+    ] = None,
 ) -> None:
     """Say what is installed, what is missing and how to get it. Exit code 3 where a run could not be measured."""
+    if base is not None and not prove_undisturbed:
+        raise BaseWithoutProofError
+    if prove_undisturbed:
+        _prove(base, device=_settings(config_file, assignments)[0].model.device, as_json=as_json)
+        return
     config, origins, problem = _settings(config_file, assignments)
     checks = [*([problem] if problem else []), *_examine(config)]
     shown = _shown_settings(config, origins) if settings else {}
@@ -63,6 +87,22 @@ def doctor(
             )
     if any(check.state == "missing" for check in checks):
         raise typer.Exit(ExitCode.NOT_MEASURED)
+
+
+def _prove(base: Path | None, *, device: str, as_json: bool) -> None:
+    """Print the proof, and end with the exit code of its outcome."""
+    from lorabench.storage.shipped import shipped_data
+    from lorabench.training.proof import prove
+
+    folder = shipped_data("fixtures/models/tiny-flux") if base is None else base
+    with output.stdout_for_data():
+        proof = prove(folder, device=device, observe=output.message)
+    if as_json:
+        output.json_data({"outcome": proof.outcome, "sentence": proof.sentence, **asdict(proof)})
+    else:
+        output.data(proof.sentence)
+    if proof.outcome != "identical":
+        raise typer.Exit(ExitCode.FAILED if proof.outcome == "disturbed" else ExitCode.NOT_MEASURED)
 
 
 def _settings(config_file: Path | None, assignments: list[str] | None) -> tuple[Config, Origins | None, Check | None]:

@@ -191,8 +191,8 @@ class Answer:
         lines = [
             f"A screen: {design.n_cases} prompts x {design.n_seeds} seeds = {screen} pictures; a confirmation: "
             f"{screen * rule.confirmation_factor}. Guards: {design.n_gates}.",
-            f"Margin {design.margin:g}; spread of a paired difference {design.seed_sd:g} between seeds, "
-            f"{design.case_sd:g} between prompts; wobble between checkpoints {design.wobble:g}; {design.noise.value} noise.",
+            f"Margin {design.margin:g}. Spread of a difference: {design.seed_sd:g} between seeds, {design.case_sd:g} "
+            f"between prompts ({design.noise.value}), {design.wobble:g} between checkpoints.",
             f"Rule: stop at {rule.confirmations} confirmed of the last {rule.window} checkpoints, each at "
             f"{rule.confirmation_level:g} over all guards; at once beyond {rule.catastrophe_margins:g} margins.",
             f"One confirmation shows a harm of {reach['confirmation']:.3g} "

@@ -28,8 +28,15 @@ RARE = 0.001
 N_RUNS = {15: 300, 96: 150}
 """Trainings per scenario, by prompts of the suite."""
 HARMLESS = ("nothing is wrong", "half a margin throughout", "2 margins at checkpoint 9 only")
-MEASURED = @@MEASURED@@
-"""Prompts and lasting drop in margins to the share stopped by checkpoint 20, and to the median delay."""
+MEASURED = {
+    (15, 1.5): (0.413, None),
+    (15, 2.0): (0.897, 2),
+    (15, 3.0): (0.999, 1),
+    (96, 1.5): (0.985, 2),
+    (96, 2.0): (0.999, 1),
+    (96, 3.0): (0.999, 1),
+}
+"""Prompts and lasting drop in margins to the share stopped by checkpoint 20, and to the median delay (None: later)."""
 
 
 @cache

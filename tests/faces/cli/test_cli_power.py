@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from lorabench.training.simulation import Noise
+
 SMALL = ("--cases", "12", "--runs", "20", "--checkpoints", "6", "--onset", "3", "--gates", "1", "--config", "none.toml")
 QUIET = ("--sd", "0.001", "--case-sd", "0", "--wobble", "0", "--margin", "0.1")
 
@@ -98,6 +100,13 @@ def test_rule_and_margin_are_those_of_the_settings(shared: Any) -> None:
     assert found["design"]["n_seeds"] == 5
     assert found["design"]["seed_sd"] == pytest.approx(1.2)
     assert answer(shared, *changed, "--margin", "0.2", "--seeds", "3", "--sd", "0.5")["design"]["seed_sd"] == 0.5
+
+
+@pytest.mark.parametrize("noise", Noise)
+def test_every_shape_of_noise_can_be_asked_for(shared: Any, noise: Noise) -> None:
+    found = answer(shared, "--noise", noise.value)
+
+    assert found["design"]["noise"] == noise.value
 
 
 def test_prompts_are_those_of_the_screening_suite(shared: Any) -> None:

@@ -18,6 +18,7 @@ from lorabench.training.simulation import (
     COURSE_RULE,
     TWICE_OVER_MARGIN,
     Design,
+    Noise,
     RuleOutcome,
     Scenario,
     ScenarioOutcome,
@@ -154,18 +155,40 @@ def test_testing_against_zero_at_each_of_twenty_looks_stops_two_healthy_training
     """1 - 0.95^20 = 0.64 with independent looks: a known figure that the simulation must meet."""
     design = Design(case_sd=0.0, wobble=0.0, n_gates=1)
 
-    rules = simulated(flat(0.0, design), design, n_runs=1000).rules
+    rules = simulated(flat(0.0, design), design, n_runs=500).rules
 
     (against_zero,) = (one for one in rules if one.rule == AGAINST_ZERO)
-    assert within(against_zero.false_stops.estimate, 1 - 0.95**20, n=1000)
+    assert within(against_zero.false_stops.estimate, 1 - 0.95**20, n=500)
 
 
 def test_cases_are_drawn_once_per_training() -> None:
     """Were they drawn anew at each look, their spread would average out over looks."""
     design = Design(n_cases=4, seed_sd=1e-6, case_sd=0.1, wobble=0.0, n_gates=1)
-    twice = {one.rule: one for one in simulated(flat(1.0, design), design, n_runs=400).rules}[TWICE_OVER_MARGIN]
+    twice = {one.rule: one for one in simulated(flat(1.0, design), design, n_runs=200).rules}[TWICE_OVER_MARGIN]
 
-    assert within(twice.false_stops.estimate, 0.5, n=400)
+    assert within(twice.false_stops.estimate, 0.5, n=200)
+
+
+@pytest.mark.parametrize("noise", Noise)
+def test_noise_of_every_shape_has_the_spread_that_is_stated(noise: Noise) -> None:
+    rng = np.random.default_rng(0)
+
+    drawn = simulation._spread(rng, noise, sd=0.3, shape=(200_000,), n=4)
+
+    assert drawn.mean() == pytest.approx(0.0, abs=0.002)
+    assert drawn.std() == pytest.approx(0.15, rel=0.02)
+    skewness = ((drawn - drawn.mean()) ** 3).mean() / drawn.std() ** 3
+    expected = {Noise.NORMAL: 0.0, Noise.RARE_LOSSES: 4.13 / 2, Noise.RARE_GAINS: -4.13 / 2}
+    assert skewness == pytest.approx(expected[noise], abs=0.06)
+
+
+def test_cases_without_any_spread_are_judged_by_the_side_they_lie_on() -> None:
+    design = Design(n_cases=2, n_seeds=1, case_sd=0.0, n_gates=1, noise=Noise.RARE_LOSSES)
+
+    worse, fine = (simulated(flat(harm, design, onset=0), design, n_runs=50) for harm in (4.0, 0.0))
+
+    assert worse.course.delay(0.5) is not None
+    assert fine.course.delay(0.5) is None
 
 
 # ------------------------------------------------------------------------------------------------------------ seeds
