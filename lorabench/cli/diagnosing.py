@@ -1,4 +1,4 @@
-"""`doctor`: what is installed, what is missing and how to get it, which settings hold, and whether training is undisturbed."""
+"""`doctor`: what is installed or missing, which settings hold, and whether evaluations disturb a training here."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class BaseWithoutProofError(SpecError):
         super().__init__("--base names the base of the proof; found it without --prove-undisturbed. Give both.")
 
 
-def doctor(
+def doctor(  # noqa: PLR0917 - each is an option
     settings: Annotated[
         bool, typer.Option("--config", help="Print the settings that hold, each with its origin.")
     ] = False,

@@ -1,8 +1,9 @@
 """Averaged weights (EMA) shown in place of the live ones, without touching the average.
 
 Two kinds are known. Objects with `copy_to(parameters)` and `shadow_params`: `diffusers.training_utils.EMAModel`,
-`torch_ema.ExponentialMovingAverage`. Objects with a `module` that is a copy of the live one: `torch.optim.swa_utils.
-AveragedModel`. The live values are kept and put back by the guard, so that a trainer's own `store()` is not overwritten.
+`torch_ema.ExponentialMovingAverage`. Objects with a `module` that is a copy of the live one:
+`torch.optim.swa_utils.AveragedModel`. The live values are kept and put back by the guard, so that a trainer's own
+`store()` is not overwritten.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class Subjects:
                 named.setdefault(id(one), (f"{name}.{path}", one))
         for index, one in enumerate(self._optimised()):
             named.setdefault(id(one), (f"parameter {index} of the optimiser", one))
-        return {name: one for name, one in named.values()}
+        return dict(named.values())
 
     def trained(self) -> list[Any]:
         """Parameters that a gradient reaches, and those that the optimiser holds."""
@@ -86,7 +86,7 @@ class Subjects:
         ):
             if hasattr(one, "__dict__"):
                 named.setdefault(id(one), (name, one))
-        return {name: one for name, one in named.values()}
+        return dict(named.values())
 
     def _optimised(self) -> list[Any]:
         groups = self.optimizer.param_groups if self.optimizer is not None else ()
@@ -107,7 +107,9 @@ def fingerprint(subjects: Subjects) -> dict[str, str]:
     found |= {f"gradient of {name}": _digest(one.grad) for name, one in named.items() if id(one) in trained}
     found |= {f"requires_grad of {name}": str(one.requires_grad) for name, one in named.items()}
     found |= {f"setting {name}": value for name, value in flag_values().items()}
-    found |= {f"mode of {name}": str(one.training) for name, one in subjects.objects().items() if hasattr(one, "training")}
+    found |= {
+        f"mode of {name}": str(one.training) for name, one in subjects.objects().items() if hasattr(one, "training")
+    }
     return found | _of_optimizer(subjects.optimizer) | _of_average(subjects.ema)
 
 

@@ -126,8 +126,8 @@ class _Record:
                 module.training = False  # not eval(): some modules do more in it than this
             if getattr(module, "gradient_checkpointing", False) is True:
                 module.gradient_checkpointing = False
-        pipeline = self._subjects.pipeline
-        scheduler = getattr(pipeline, "scheduler", None)
+        pipeline: Any = self._subjects.pipeline
+        scheduler: Any = getattr(pipeline, "scheduler", None)
         if hasattr(type(scheduler), "from_config") and hasattr(scheduler, "config"):
             vars(pipeline)["scheduler"] = type(scheduler).from_config(scheduler.config)
 
@@ -209,4 +209,6 @@ def _refuse_parameters(name: str, module: Any) -> None:
             raise CannotGuardError(f"{where} is spread over several ranks")
         places.add(one.device.type)
     if len(places) > 1:
-        raise CannotGuardError(f"parts of {name} lie on {' and '.join(sorted(places))}, so something swaps them in and out")
+        raise CannotGuardError(
+            f"parts of {name} lie on {' and '.join(sorted(places))}, so something swaps them in and out"
+        )

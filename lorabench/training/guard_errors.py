@@ -19,7 +19,7 @@ class CannotGuardError(MeasurementError):
 
 
 class LeftChangedError(MeasurementError):
-    """The evaluation changed what it must leave alone. The training is as it was; the evaluation is not to be trusted."""
+    """The evaluation changed what it must leave alone. The training is as it was; discard the evaluation."""
 
     def __init__(self, changes: Sequence[str]) -> None:
         super().__init__(

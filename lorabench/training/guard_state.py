@@ -1,4 +1,4 @@
-"""What an evaluation could touch, recorded so that it can be put back: attributes, tensors, optimiser, flags, generators.
+"""What an evaluation could touch, recorded to be put back: attributes, tensors, optimiser, settings, generators.
 
 A recorder takes its record when it is made and has `restore()`. Values go back by copying, never by computing: a
 schedule-free optimiser's own way back from evaluation to training loses bits.
@@ -190,7 +190,7 @@ class Flags:
 
 
 def flag_values() -> dict[str, str]:
-    """torch's settings for the whole process, in words."""
+    """Settings of torch for the whole process, in words."""
     return {name: str(_read(get)) for name, (get, _) in _settings().items()}
 
 
@@ -312,7 +312,7 @@ def _read(get: Getter) -> Any:
 
 
 def _settings() -> dict[str, tuple[Getter, Setter]]:
-    """Name to how a setting is read and set. Old names of precisions come first, so that the new ones have the last word."""
+    """Name to how a setting is read and set. Precisions' old names come first: the new ones have the last word."""
     import torch
 
     cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
@@ -321,7 +321,10 @@ def _settings() -> dict[str, tuple[Getter, Setter]]:
         "threads": (torch.get_num_threads, torch.set_num_threads),
         "matmul precision": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
         "deterministic algorithms": (
-            lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
+            lambda: (
+                torch.are_deterministic_algorithms_enabled(),
+                torch.is_deterministic_algorithms_warn_only_enabled(),
+            ),
             lambda both: torch.use_deterministic_algorithms(both[0], warn_only=both[1]),
         ),
         "flash attention": (cuda.flash_sdp_enabled, cuda.enable_flash_sdp),

@@ -215,8 +215,9 @@ def _as_wanted(decision: Decision, settings: CourseConfig) -> Decision:
 
 
 def _check_one_reading_each(readings: Sequence[GuardReading]) -> None:
-    twice = sorted(gate for gate, n in Counter(reading.gate for reading in readings).items() if n > 1)
-    if twice:
+    gates = [reading.gate for reading in readings]
+    if len(set(gates)) < len(gates):
+        twice = sorted(gate for gate, n in Counter(gates).items() if n > 1)
         msg = f"each guard must have one reading per look; got several of {', '.join(twice)}. Pool their pictures."
         raise ValueError(msg)
 

@@ -151,7 +151,7 @@ def prove(
 
 
 def evaluate_roughly(pipeline: Any) -> None:
-    """Pictures of base and adapter as a careless evaluation makes them: modes, adapter and seeds are left as they fall."""
+    """Pictures of base and adapter as a careless evaluation makes them, which seeds every global generator."""
     import torch
 
     denoiser = _denoiser(pipeline)
@@ -200,7 +200,7 @@ class _Training:
         for training_step in range(1, n_steps + 1):
             made = self._forward()
             loss = (made.float() - torch.randn(made.shape).to(made.device)).square().mean()
-            loss = loss * (0.5 + random.random()) * float(0.5 + np.random.rand())  # noqa: NPY002
+            loss = loss * (0.5 + random.random()) * float(0.5 + np.random.rand())  # noqa: S311, NPY002
             loss.backward()
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)

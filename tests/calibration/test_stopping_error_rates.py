@@ -1,6 +1,6 @@
 """Does the stopping rule stop healthy trainings as rarely, and bad ones as surely, as `docs/stopping.md` says?
 
-The page's figures are from 10,000 trainings per line. Here are fewer, held to what a binomial count of that many can be.
+The page's figures are from more trainings per line. Here are fewer, held to what a binomial count of them can be.
 """
 
 from __future__ import annotations

@@ -51,10 +51,6 @@ def save(folder: Path, training_step: int, *, seed: int | None = None, date: flo
     return path
 
 
-class Ended(Exception):
-    """The test has seen enough."""
-
-
 @dataclass
 class World:
     """A trainer's folder, a course, and what a watch did."""
@@ -109,6 +105,7 @@ class World:
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
+        assert len(self.slept) < 100, "the watch should have ended"
         self.now += seconds
         self.while_sleeping(len(self.slept))
 
