@@ -21,7 +21,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from lorabench.errors import LorabenchError
 from lorabench.records.config import Config
 from lorabench.records.course import Action, Course, Decision, Evaluation, PolicyState, Reason
 from lorabench.storage.course_folder import CourseFolder, OtherCourseError
@@ -304,11 +303,12 @@ class Monitor:
                 course = self._without_from(training_step)
                 return self._judge.judge_file(file, training_step=training_step, course=course)
         except Exception as error:  # a face: whatever an evaluation does, training is not ended by it
-            if self.config.course.on_error == "stop" and isinstance(error, LorabenchError):
-                raise
             _free_memory()
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
-            return unmeasured_evaluation(training_step, checkpoint=None, reason=reason), course.policy
+            settings = self.config.course
+            return unmeasured_evaluation(
+                training_step, checkpoint=None, reason=reason, settings=settings
+            ), course.policy
 
     def _known(self, training_step: int) -> Evaluation | None:
         found = (one for one in self.course.evaluations if one.training_step == training_step)
@@ -370,7 +370,13 @@ class Monitor:
         steps = {one.training_step for one in evaluations if one.alarmed} | {evaluations[-1].training_step}
         if self.course.best is not None:
             steps.add(self.course.best)
-        self._folder.prune(steps)
+        gone = set(self._folder.prune(steps))
+        if gone:
+            left = tuple(
+                one.model_copy(update={"kept": None}) if one.training_step in gone else one for one in evaluations
+            )
+            self._course = self.course.model_copy(update={"evaluations": left})
+            self._folder.save(self._course)
 
     def _schedule(self, training_step: int, *, seconds: float) -> None:
         """The next evaluation: after the configured number of steps, or later where that would cost too much time."""

@@ -69,6 +69,17 @@ class OnsetError(SpecError):
         self.onset, self.n_checkpoints = onset, n_checkpoints
 
 
+class OnePromptError(SpecError):
+    """A screening suite without any spread between prompts."""
+
+    def __init__(self, suite: str, n_cases: int) -> None:
+        super().__init__(
+            f"the screening suite must hold at least 2 prompts; found {n_cases} in {suite}. "
+            "Add prompts, or state --cases."
+        )
+        self.suite, self.n_cases = suite, n_cases
+
+
 def power(
     *,
     cases: Annotated[int | None, typer.Option(min=2, help="Prompts of a screen; else those of course.suite.")] = None,
@@ -294,7 +305,11 @@ def _margin(config: Config) -> float:
 def _cases(config: Config) -> int:
     from lorabench.storage.suite_files import find_suites, read_suite
 
-    return sum(len(read_suite(path).suite.cases) for path in find_suites([config.course.suite]))
+    suite = config.course.suite
+    n_cases = sum(len(read_suite(path).suite.cases) for path in find_suites([suite]))
+    if n_cases < 2:
+        raise OnePromptError(suite, n_cases)
+    return n_cases
 
 
 def _followed(outcomes: Iterator[ScenarioOutcome]) -> Iterator[ScenarioOutcome]:
@@ -330,11 +345,16 @@ def _share(interval: Interval | None) -> str:
     """A share with its interval, in per cent."""
     if interval is None:
         return NONE
-    return f"{_percent(interval)} ({100 * interval.low:.1f}{NONE}{100 * interval.high:.1f})"
+    return f"{_percent(interval)} ({_in_percent(interval.low)}{NONE}{_in_percent(interval.high)})"
 
 
 def _percent(interval: Interval | None) -> str:
-    return NONE if interval is None else f"{100 * interval.estimate:.1f}"
+    return NONE if interval is None else _in_percent(interval.estimate)
+
+
+def _in_percent(share: float) -> str:
+    """One decimal, two below 1 %: that nothing was seen is not yet nothing."""
+    return f"{100 * share:.{1 if share >= 0.01 else 2}f}"
 
 
 def _scenario_json(outcome: ScenarioOutcome) -> dict[str, Any]:

@@ -101,13 +101,14 @@ class CheckpointJudge:
                 decision to stop.
         """
         started = time.perf_counter()
+        state, digest = course.policy, None
         try:
             digest = read_adapter(path, alpha=self.config.candidate.alpha).info.digest
             evaluation, state = self._judged(path, training_step=training_step, course=course)
         except (NeverTrainedError, NoEffectError) as error:
-            return _stopped(Reason.DEAD_ADAPTER, path, training_step=training_step, error=error), course.policy
+            evaluation = self._stopped(Reason.DEAD_ADAPTER, path, training_step=training_step, error=error)
         except NotFiniteError as error:
-            return _stopped(Reason.NOT_FINITE, path, training_step=training_step, error=error), course.policy
+            evaluation = self._stopped(Reason.NOT_FINITE, path, training_step=training_step, error=error)
         seconds = time.perf_counter() - started
         return evaluation.model_copy(update={"adapter_digest": digest, "seconds": seconds}), state
 
@@ -162,7 +163,10 @@ class CheckpointJudge:
             decision=Decision(sentence="", training_step=training_step),
         )
         if broken := _broken(results):
-            decision = policy.hard_stop(Reason.BROKEN_PICTURES, training_step=training_step, detail=broken)
+            settings = self.config.course
+            decision = policy.hard_stop(
+                Reason.BROKEN_PICTURES, training_step=training_step, detail=broken, settings=settings
+            )
             return evaluation.model_copy(update={"decision": decision}), course.policy
         if not readings:
             reason = "; ".join(f"{gate}: {why}" for gate, why in unmeasured.items()) or "the suite has no guard's cases"
@@ -191,6 +195,15 @@ class CheckpointJudge:
             training_step=evaluation.training_step, alarmed=alarmed, confirmed=confirmed, state=state, settings=settings
         )
         return evaluation.model_copy(update={**found, "decision": decision}), state
+
+    def _stopped(self, reason: Reason, path: Path, *, training_step: int, error: MeasurementError) -> Evaluation:
+        settings = self.config.course
+        return Evaluation(
+            training_step=training_step,
+            checkpoint=str(path),
+            unmeasured={"everything": str(error)},
+            decision=policy.hard_stop(reason, training_step=training_step, detail=str(error), settings=settings),
+        )
 
     def _seed(self, place: int) -> int:
         digest = hashlib.sha256(f"course\0{self.suite.name}\0{place}".encode()).digest()
@@ -298,23 +311,15 @@ def _broken(results: Results) -> str | None:
     return next((one.reason for one in results.gates if one.gate == "broken" and one.outcome is Outcome.FAIL), None)
 
 
-def _stopped(reason: Reason, path: Path, *, training_step: int, error: MeasurementError) -> Evaluation:
+def unmeasured_evaluation(
+    training_step: int, *, checkpoint: str | None, reason: str, settings: CourseConfig | None = None
+) -> Evaluation:
+    """An evaluation that failed: recorded with its reason. Training goes on unless the settings ask to stop then."""
+    if settings is not None and settings.on_error == "stop":
+        decision = policy.hard_stop(Reason.NOT_MEASURED, training_step=training_step, detail=reason, settings=settings)
+    else:
+        sentence = f"Step {training_step} was not measured: {reason.rstrip('.')}. Training goes on."
+        decision = Decision(reason=Reason.NOT_MEASURED, sentence=sentence, training_step=training_step)
     return Evaluation(
-        training_step=training_step,
-        checkpoint=str(path),
-        unmeasured={"everything": str(error)},
-        decision=policy.hard_stop(reason, training_step=training_step, detail=str(error)),
+        training_step=training_step, checkpoint=checkpoint, unmeasured={"everything": reason}, decision=decision
     )
-
-
-def unmeasured_evaluation(training_step: int, *, checkpoint: str | None, reason: str) -> Evaluation:
-    """An evaluation that failed: recorded with its reason, and training goes on."""
-    sentence = f"Step {training_step} was not measured: {reason} Training goes on."
-    return Evaluation(
-        training_step=training_step,
-        checkpoint=checkpoint,
-        unmeasured={"everything": reason},
-        decision=Decision(reason=Reason.NOT_MEASURED, sentence=sentence, training_step=training_step),
-    )
-
-

@@ -27,7 +27,14 @@ from lorabench.generation.noise import draw_noise
 from lorabench.generation.protocol import Picture
 from lorabench.records.plan import GenerationSettings
 from lorabench.records.record import Record, UnitFloat, digest_of
-from lorabench.training.objectives import NoiseDensity, Objective, denoiser_of, family_of, objective_of
+from lorabench.training.objectives import (
+    EncoderGoneError,
+    NoiseDensity,
+    Objective,
+    denoiser_of,
+    family_of,
+    objective_of,
+)
 
 Pipeline = Any
 Tensor = Any
@@ -187,7 +194,7 @@ def denoising_loss(
         encoded: Memory to keep over a training; None encodes everything again.
 
     Raises:
-        MeasurementError: The base's objective is not known, or a loss is not finite.
+        MeasurementError: The base's objective is not known, an encoder is gone, or a loss is not finite.
         ValueError: No pictures, or not one caption per picture.
     """
     if not pictures or len(pictures) != len(captions):
@@ -511,6 +518,8 @@ def _check_same(now: LossReading, first: LossReading) -> None:
 
 
 def _encode_text(pipe: Pipeline, text: str, *, settings: GenerationSettings) -> Embeddings:
+    if getattr(pipe, "text_encoder", None) is None:
+        raise EncoderGoneError(type(pipe).__name__, part="text encoder")
     return tuple(tensor.detach().cpu() for tensor in family_of(pipe).encode(pipe, text, settings=settings))
 
 

@@ -37,6 +37,17 @@ class UnknownObjectiveError(MeasurementError):
         self.pipeline = pipeline
 
 
+class EncoderGoneError(MeasurementError):
+    """Something was not encoded while it could be."""
+
+    def __init__(self, pipeline: str, *, part: str) -> None:
+        super().__init__(
+            f"pictures and captions must be encoded while the pipeline still has its {part}; that of {pipeline} is gone. "
+            f"Read the loss once before it is freed, and keep the same Encoded for the whole training."
+        )
+        self.part = part
+
+
 class NoiseDensity(Record):
     """How training draws the level of noise. Strata have equal shares of it."""
 
@@ -286,23 +297,24 @@ def prediction_type(pipe: Pipeline) -> Literal["epsilon", "v_prediction"]:
 
 
 def denoiser_of(pipe: Pipeline) -> Any:
-    """The network that removes noise; the plain one where it was compiled, so that asking it compiles nothing."""
+    """The network that removes noise, out of what wraps it: asking it compiles nothing and waits for no other rank."""
     model = next(part for name in DENOISERS if (part := getattr(pipe, name, None)) is not None)
-    return getattr(model, "_orig_mod", model)
+    for wrapper in ("module", "_orig_mod", "module"):  # of data-parallel training and of torch.compile
+        model = getattr(model, wrapper, model)
+    return model
 
 
 def steady_vae(pipe: Pipeline) -> Any:
     """The autoencoder, in float32 where half precision would overflow; then a copy, for the pipeline's own stays.
 
     Raises:
-        UnknownObjectiveError: The pipeline has none any more.
+        EncoderGoneError: The pipeline has none any more.
     """
     import torch
 
     vae = pipe.vae
     if vae is None:
-        reason = "its autoencoder is gone; have the pictures encoded before it is freed"
-        raise UnknownObjectiveError(type(pipe).__name__, reason=reason)
+        raise EncoderGoneError(type(pipe).__name__, part="autoencoder")
     if vae.dtype == torch.float16 and getattr(vae.config, "force_upcast", False):
         return copy.deepcopy(vae).float()
     return vae

@@ -235,8 +235,9 @@ class Watch:
         del self._pending[one.digest]
         self._judged.add(one.digest)
         self._outside.say(f"{evaluation.decision.action}: {evaluation.decision.sentence}")
+        acted = self._act(evaluation)
         self._tidy()
-        return self._act(evaluation)
+        return acted
 
     def _judge(self, one: _Pending) -> tuple[Evaluation, PolicyState]:
         started = self._outside.now()

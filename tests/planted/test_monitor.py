@@ -182,6 +182,28 @@ def test_failed_evaluation_is_recorded_and_training_goes_on(
     assert training.step() > 0
 
 
+def test_failed_evaluation_stops_only_where_that_is_asked_for(
+    monitor_of: Callable[..., Monitor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monitor = monitor_of(Training(lr=1e-4), on_error="stop")
+    monitor.on_train_begin()
+    monkeypatch.setattr(monitor._judge, "judge_file", lambda *_, **__: 1 / 0)
+
+    decision = monitor.evaluate(1)
+
+    assert (decision.action, decision.reason) == (Action.STOP, Reason.NOT_MEASURED)
+    assert "division by zero" in decision.sentence
+
+
+def test_dead_adapter_stops_with_its_reason(monitor_of: Callable[..., Monitor]) -> None:
+    monitor = monitor_of(Training(lr=1e-4))
+
+    decision = monitor.evaluate(20)
+
+    assert (decision.action, decision.reason) == (Action.STOP, Reason.DEAD_ADAPTER)
+    assert "changes nothing" in decision.sentence
+
+
 def test_loss_that_is_not_finite_stops_at_once(monitor_of: Callable[..., Monitor]) -> None:
     monitor = monitor_of(Training(lr=1e-4))
 

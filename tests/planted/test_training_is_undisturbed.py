@@ -50,6 +50,7 @@ class Recipe:
     schedule_free: bool = False
     text_encoder: bool = False
     frozen_down: bool = False
+    half_base: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,9 @@ def prepared(recipe: Recipe, base: Any, examples: Examples) -> Training:
         getattr(pipe, part).requires_grad_(False)
     config = LoraConfig(r=4, lora_alpha=4, lora_dropout=recipe.dropout, target_modules=ATTENTION)
     pipe.transformer.add_adapter(config)
+    if recipe.half_base:
+        patterns = ("pos_embed", "patch_embed", "norm", "lora_")
+        pipe.transformer.enable_layerwise_casting(torch.float16, torch.float32, skip_modules_pattern=patterns)
     if recipe.text_encoder:
         pipe.text_encoder.add_adapter(LoraConfig(r=2, lora_alpha=2, target_modules=["q_proj", "v_proj"]))
         pipe.text_encoder.train()
@@ -126,6 +130,7 @@ def prepared(recipe: Recipe, base: Any, examples: Examples) -> Training:
         for name, one in pipe.transformer.named_parameters():
             one.requires_grad_("lora_B" in name)
     weights = [one for part in changed for one in getattr(pipe, part).parameters() if one.requires_grad]
+    assert {one.dtype for one in weights} == {torch.float32}
     if recipe.checkpointing:
         pipe.transformer.enable_gradient_checkpointing()
     pipe.transformer.train()
@@ -338,6 +343,7 @@ RECIPES = {
     "schedule-free optimiser": Recipe(schedule_free=True),
     "text encoder": Recipe(text_encoder=True),
     "half of the adapter frozen": Recipe(frozen_down=True),
+    "base stored in half precision, computed in full": Recipe(half_base=True),
 }
 
 

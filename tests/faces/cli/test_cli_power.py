@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -36,8 +37,10 @@ def test_table_says_what_is_detected_how_late_and_what_it_costs(shared: Any) -> 
     assert "One confirmation shows a harm of 0.1 (1 times the margin) in 9 of 10 cases" in done.stdout
     assert "20 trainings of 6 checkpoints per line, seed 1." in done.stdout
     text = " ".join(done.stdout.split())
-    assert re.search(r"2 margins at( checkpoint 3 only)? 0\.0 \(0\.0–16\.1\) – – 100\.0", text)
-    assert re.search(r"2 margins from( checkpoint 3 on)? 0\.0 \(0\.0–16\.1\) 100\.0 (\(83\.9–100\.0\) )?1 / 1 –", text)
+    assert re.search(r"2 margins at( checkpoint 3 only)? 0\.00 \(0\.00–16\.1\) – – 100\.0", text)
+    assert re.search(
+        r"2 margins from( checkpoint 3 on)? 0\.00 \(0\.00–16\.1\) 100\.0 (\(83\.9–100\.0\) )?1 / 1 –", text
+    )
     assert "test against 0" in text
 
 
@@ -123,6 +126,15 @@ def test_suite_that_is_nowhere_is_refused(shared: Any) -> None:
 
     assert done.exit_code == 2
     assert "Did you mean 'world/screen'?" in done.stderr
+
+
+def test_suite_of_one_prompt_is_refused(project: Any, suite_text: Callable[..., str]) -> None:
+    (project.folder / "one.lora.yaml").write_text(suite_text(n_cases=1), encoding="utf-8")
+
+    done = project.call("power", "--set", "course.suite=one.lora.yaml")
+
+    assert done.exit_code == 2
+    assert "the screening suite must hold at least 2 prompts; found 1 in one.lora.yaml" in done.stderr
 
 
 @pytest.mark.parametrize(

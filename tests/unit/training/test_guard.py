@@ -437,8 +437,8 @@ def test_an_average_of_all_parameters_and_one_that_is_a_module_stand_in(model: t
     from diffusers.training_utils import EMAModel
     from torch.optim.swa_utils import AveragedModel
 
-    for ema in (EMAModel(model.parameters()), AveragedModel(model)):
-        average = values(model)
+    for make in (lambda: EMAModel(model.parameters()), lambda: AveragedModel(model)):
+        ema, average = make(), values(model)
         for one in model.parameters():
             one.data.add_(1)
         with undisturbed(modules=[torch.nn.Linear(1, 1), model], ema=ema, verify=True):

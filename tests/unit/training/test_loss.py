@@ -31,7 +31,15 @@ from lorabench.training.loss import (
     loss_gap,
     relative_loss,
 )
-from lorabench.training.objectives import NoiseDensity, UnknownObjectiveError, objective_of
+from lorabench.training.objectives import (
+    EncoderGoneError,
+    FluxFlow,
+    NoiseDensity,
+    UnknownObjectiveError,
+    denoiser_of,
+    family_of,
+    objective_of,
+)
 from lorabench.training.unrelated_prompts import UNRELATED_PROMPTS
 
 torch = pytest.importorskip("torch")
@@ -269,12 +277,22 @@ def test_texts_are_encoded_anew_while_a_text_encoder_is_trained(flux: Any, told:
     assert second.values != first.values
 
 
-def test_a_vae_that_is_gone_is_said(tiny: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("part", "name"), [("vae", "autoencoder"), ("text_encoder", "text encoder")])
+def test_an_encoder_that_is_gone_is_said(
+    part: str, name: str, tiny: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pipe = tiny("sd15")
-    monkeypatch.setattr(pipe, "vae", None)
+    monkeypatch.setattr(pipe, part, None)
 
-    with pytest.raises(UnknownObjectiveError, match="its autoencoder is gone; have the pictures encoded before"):
+    with pytest.raises(EncoderGoneError, match=f"be encoded while the pipeline still has its {name}; that of Stable"):
         denoising_loss(pipe, random_pictures(1), ["a cat"])
+
+
+def test_the_network_is_asked_without_what_wraps_it() -> None:
+    model = torch.nn.Linear(1, 1)
+
+    for wrapped in (torch.compile(model), torch.nn.DataParallel(model), torch.nn.DataParallel(torch.compile(model))):
+        assert denoiser_of(SimpleNamespace(transformer=wrapped)) is model
 
 
 def test_damaged_weights_are_found(flux: Any) -> None:
@@ -325,8 +343,6 @@ def test_flow_network_is_asked_as_its_pipeline_asks_it(family: str, tiny: Callab
     pipe = tiny(family)
     set_scale(pipe, 1.0)
     encoded, objective = Encoded(), objective_of(pipe)
-    from lorabench.training.objectives import family_of
-
     noise = torch.randn((1, *family_of(pipe).noise_shape(pipe, SMALL)), generator=torch.Generator().manual_seed(1))
     text = encoded.text(pipe, "a cat", settings=SMALL)
     with torch.no_grad():
@@ -390,8 +406,6 @@ def test_targets_of_diffusion_are_those_of_its_scheduler(kind: str, tiny: Callab
 
 
 def test_flow_splits_what_it_mixed() -> None:
-    from lorabench.training.objectives import FluxFlow
-
     x, e = torch.randn(2, 3, 4, 4, 4, generator=torch.Generator().manual_seed(1))
     levels = torch.tensor([0.1, 0.5, 1.0]).reshape(-1, 1, 1, 1)
     flow = FluxFlow()
