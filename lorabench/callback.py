@@ -34,8 +34,11 @@ if TYPE_CHECKING:
     from lorabench.evaluation.observer import Observer
     from lorabench.records.suite import Suite
     from lorabench.training.checkpoint_judging import CheckpointJudge
+    from lorabench.training.loss import Encoded
 
 STATE_VERSION: Final = 1
+DRIFT_PROMPTS: Final = 8
+"""Prompts of the suite on which the drift is read; four forwards each."""
 _SCREEN_HELD: Final = "it was judged before"
 _NOTHING, _EVALUATE, _DECIDED = range(3)
 
@@ -82,6 +85,7 @@ class Monitor:
         self._judge: CheckpointJudge | None = None
         self._course: Course | None = None
         self._loss = LossTrend()
+        self._encoded: Encoded | None = None
         self._later: dict[int, Evaluation] = {}
         self._next_step = config.course.every_n_steps
         self._clock: tuple[float, int] | None = None
@@ -281,8 +285,22 @@ class Monitor:
         texts = [case.render(style.of(arm)) for case in self.suite.cases for arm in (Arm.CONTROL, Arm.CANDIDATE)]
         with undisturbed(self.pipeline, optimizer=self._optimizer):
             self._backend.encode_prompts(texts, settings=self.config.generation)
-            equal = self._backend.step_zero_equals_base() if not self.course.evaluations else True
-        self._folder.event("opened", identity=self.course.identity, equals_base=equal)
+            equal = self._backend.step_zero_equals_base()
+            signals, reasons = self._drift()
+        self._folder.event("opened", identity=self.course.identity, equals_base=equal, **signals, unmeasured=reasons)
+
+    def _drift(self) -> tuple[dict[str, float], dict[str, str]]:
+        """How far the network has moved on the suite's prompts without the style, or why that is not known."""
+        from lorabench.errors import MeasurementError
+        from lorabench.training.loss import Encoded, drift_reading
+
+        self._encoded = self._encoded or Encoded()
+        prompts = [case.render(self.config.style.neutral) for case in self.suite.cases[:DRIFT_PROMPTS]]
+        try:
+            reading = drift_reading(self.pipeline, prompts, settings=self.config.generation, encoded=self._encoded)
+        except MeasurementError as error:
+            return {}, {"drift": str(error)}
+        return reading.signals("drift"), {}
 
     def _judged(self, file: Path, *, training_step: int) -> tuple[Evaluation | None, PolicyState]:
         """The evaluation, or None where equal weights were judged at this step before."""
@@ -301,7 +319,13 @@ class Monitor:
                     self._folder.event("known", training_step=training_step, reason=_SCREEN_HELD)
                     return self._known_again(known)
                 course = self._without_from(training_step)
-                return self._judge.judge_file(file, training_step=training_step, course=course)
+                evaluation, state = self._judge.judge_file(file, training_step=training_step, course=course)
+                signals, reasons = self._drift()
+            update = {
+                "signals": {**evaluation.signals, **signals},
+                "unmeasured": {**evaluation.unmeasured, **reasons},
+            }
+            return evaluation.model_copy(update=update), state
         except Exception as error:  # a face: whatever an evaluation does, training is not ended by it
             _free_memory()
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"

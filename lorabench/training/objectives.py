@@ -42,8 +42,8 @@ class EncoderGoneError(MeasurementError):
 
     def __init__(self, pipeline: str, *, part: str) -> None:
         super().__init__(
-            f"pictures and captions must be encoded while the pipeline still has its {part}; that of {pipeline} is gone. "
-            f"Read the loss once before it is freed, and keep the same Encoded for the whole training."
+            f"pictures and captions must be encoded while the pipeline still has its {part}; that of {pipeline} is "
+            f"gone. Read the loss once before it is freed, and keep the same Encoded for the whole training."
         )
         self.part = part
 

@@ -130,6 +130,10 @@ def test_a_training_that_goes_bad_is_rejected_then_stopped_and_its_checkpoints_a
     assert [one["training_step"] for one in course["evaluations"]] == [step for step, _ in logged]
     assert all(Path(one["kept"]).is_dir() for one in course["evaluations"] if one["alarmed"])
     assert all("lorabench/prompt/harm" in numbers for _, numbers in logged)
+    opened = json.loads((tmp_path / "course" / "events.jsonl").read_text().splitlines()[0])
+    assert opened["equals_base"]
+    assert opened["drift"] == 0.0
+    assert 0 < logged[0][1]["lorabench/drift"] < logged[-1][1]["lorabench/drift"]
 
 
 def test_a_training_set_back_and_resumed_goes_on_without_a_duplicate_or_a_gap(

@@ -281,6 +281,7 @@ def test_switches_scales_and_frozen_halves_of_an_adapter_come_back(adapted: Any)
     assert layer.scaling["default"] == 4.0
 
 
+@pytest.mark.filterwarnings("ignore:Already found a .peft_config")
 def test_a_second_adapter_is_taken_out_again(adapted: Any) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
