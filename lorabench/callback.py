@@ -1,6 +1,7 @@
 """For training loops: `Monitor` judges the live adapter every few hundred steps and says whether to go on.
 
     monitor = Monitor.from_config("lorabench.toml", pipeline=pipe, optimizer=optimizer)
+    monitor.on_train_begin()
     for training_step, batch in enumerate(loader, start=1):
         loss = train(batch)
         if monitor.on_step_end(training_step, loss=loss).action == "STOP":

@@ -113,6 +113,7 @@ def test_a_training_that_goes_bad_is_rejected_then_stopped_and_its_checkpoints_a
     monitor = monitor_of(training)
     monitor._log = lambda numbers, step: logged.append((step, dict(numbers)))
     decisions = []
+    monitor.on_train_begin()
     for training_step in range(1, 201):
         decision = monitor.on_step_end(training_step, loss=training.step())
         if not decisions or decision != decisions[-1]:
