@@ -183,12 +183,10 @@ class CheckpointJudge:
             earlier = sum(bool(one.confirmation_seeds) for one in course.evaluations)
             seeds = self.confirmation_seeds(earlier)
             results = self.measure(path, seeds=seeds)
-            readings, _ = guard_readings(results)
-            names = policy.confirmed(readings, settings)
-            confirmed = tuple(reading for reading in readings if reading.gate in names)
+            confirmed, _ = guard_readings(results)
             found |= {
                 "confirmation_seeds": seeds,
-                "confirmation": readings,
+                "confirmation": confirmed,
                 "run_ids": (*evaluation.run_ids, results.run_id),
             }
         decision, state = policy.conclude(
@@ -217,10 +215,12 @@ def replay(evaluations: Sequence[Evaluation], settings: CourseConfig) -> PolicyS
         if not one.screen or one.decision.reason is Reason.BROKEN_PICTURES:
             continue
         alarmed, state = policy.alarms(one.screen, state, settings)
-        names = policy.confirmed(one.confirmation, settings) if one.confirmation else ()
-        confirmed = tuple(reading for reading in one.confirmation if reading.gate in names)
         _, state = policy.conclude(
-            training_step=one.training_step, alarmed=alarmed, confirmed=confirmed, state=state, settings=settings
+            training_step=one.training_step,
+            alarmed=alarmed,
+            confirmed=one.confirmation,
+            state=state,
+            settings=settings,
         )
     return state
 

@@ -123,7 +123,7 @@ class _Record:
         torch.clear_autocast_cache()
         for module in self._subjects.parts():
             if module.training:
-                module.training = False  # not eval(): some modules do more in it than this
+                module.training = False  # set, not called: some modules merge an adapter when asked to evaluate
             if getattr(module, "gradient_checkpointing", False) is True:
                 module.gradient_checkpointing = False
         pipeline: Any = self._subjects.pipeline

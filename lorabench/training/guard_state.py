@@ -15,6 +15,8 @@ import numpy as np
 
 _MAPPINGS: Final = (dict, OrderedDict, defaultdict)
 _CONTAINERS: Final = (*_MAPPINGS, list, set)
+_SUMMED_AT_ONCE: Final = 1 << 22
+"""Numbers; torch widens them all to 64 bits before it sums, and the accelerator may be nearly full."""
 _PRECISION_PLACES: Final = ("", "cuda.matmul", "cudnn", "cudnn.conv", "cudnn.rnn", "mkldnn", "mkldnn.matmul")
 
 
@@ -236,7 +238,8 @@ def checksums(named: Mapping[str, Any]) -> dict[str, int]:
     with torch.no_grad():
         for name, one in named.items():
             if _plain(one):
-                by_device[one.device].append((name, _bits(one).sum(dtype=torch.int64)))
+                parts = [part.sum(dtype=torch.int64) for part in _bits(one).split(_SUMMED_AT_ONCE)]
+                by_device[one.device].append((name, torch.stack(parts).sum()))
         totals = [
             (name, int(total))
             for pairs in by_device.values()

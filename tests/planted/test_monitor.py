@@ -105,10 +105,10 @@ def monitor_of(suite: Suite, world_cache: Path, tmp_path: Path) -> Callable[...,
     return make
 
 
-def test_a_training_that_goes_bad_is_rejected_then_stopped_and_its_checkpoints_are_kept(
+def test_a_training_that_goes_bad_is_stopped_and_its_checkpoints_are_kept(
     monitor_of: Callable[..., Monitor], tmp_path: Path
 ) -> None:
-    training = Training(lr=4e-3)
+    training = Training(lr=5e-4)
     logged: list[tuple[int, dict[str, float]]] = []
     monitor = monitor_of(training)
     monitor._log = lambda numbers, step: logged.append((step, dict(numbers)))
@@ -122,6 +122,7 @@ def test_a_training_that_goes_bad_is_rejected_then_stopped_and_its_checkpoints_a
             break
     choice = monitor.finish()
 
+    assert len(logged) > 1, "stopped at the first look: the test shows nothing then"
     assert decisions[-1].action is Action.STOP
     assert decisions[-1].reason in (Reason.PERSISTENT, Reason.CATASTROPHE)
     assert "prompt" in decisions[-1].gates

@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from lorabench.errors import MeasurementError, SpecError
+from lorabench.training import guard_state
 from lorabench.training.fingerprint import Subjects, differences, fingerprint
 from lorabench.training.guard import refuse, undisturbed
 from lorabench.training.guard_errors import CannotGuardError, EmaMismatchError, LeftChangedError, NotRestoredError
+from lorabench.training.guard_state import checksums
 
 
 class Block(torch.nn.Module):
@@ -601,6 +603,21 @@ def test_a_fingerprint_names_what_differs(model: torch.nn.Module) -> None:
         "mode of module 0.0.dropout",
         "optimiser group 0",
     ]
+
+
+def test_sums_over_bits_tell_tensors_of_every_type_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard_state, "_SUMMED_AT_ONCE", 3)
+    kinds = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.complex64)
+    named = {str(kind): torch.arange(8).to(kind) for kind in kinds}
+    named |= {"bool": torch.ones(4, dtype=torch.bool), "empty": torch.empty(0), "scalar": torch.tensor(1.0)}
+    before = checksums(named)
+    named["strided"] = named["torch.float32"][::2]
+    for one in named.values():
+        one.reshape(-1)[-1:] = 0
+    after = checksums(named)
+
+    assert [name for name, total in before.items() if after[name] == total] == ["empty"]
+    assert "strided" in after
 
 
 def test_a_cuda_generator_that_came_into_being_is_no_difference() -> None:

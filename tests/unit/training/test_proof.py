@@ -37,6 +37,11 @@ def test_guarded_evaluations_leave_no_trace_on_the_embedded_base_and_unguarded_o
     assert told[-1] == "training with unguarded evaluations, as a control"
 
 
+@pytest.mark.gpu
+def test_guarded_evaluations_leave_no_trace_on_a_gpu() -> None:
+    assert prove(BASE, device="cuda", n_steps=6, every=2).outcome == "identical"
+
+
 def test_evaluations_that_change_nothing_show_nothing() -> None:
     proof = prove(BASE, device="cpu", n_steps=3, every=1, evaluate=lambda _pipeline: None)
 
