@@ -50,6 +50,7 @@ class Monitor:
     Attributes:
         decision: The last decision; CONTINUE before the first.
         course: All evaluations so far.
+        optimizer: As given; may be set later, where a trainer makes it.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class Monitor:
             log: Called with a mapping of numbers and `step=`, as `accelerator.log` is.
         """
         self.config, self.suite, self.pipeline = config, suite, pipeline
-        self.adapter_name, self._optimizer, self._ema = adapter_name, optimizer, ema
+        self.adapter_name, self.optimizer, self._ema = adapter_name, optimizer, ema
         self._judges, self._observer, self._log = judges, observer, log
         self._folder = CourseFolder(config.course.folder)
         self._open = ExitStack()
@@ -284,7 +285,7 @@ class Monitor:
 
         style = self.config.style
         texts = [case.render(style.of(arm)) for case in self.suite.cases for arm in (Arm.CONTROL, Arm.CANDIDATE)]
-        with undisturbed(self.pipeline, optimizer=self._optimizer):
+        with undisturbed(self.pipeline, optimizer=self.optimizer):
             self._backend.encode_prompts(texts, settings=self.config.generation)
             equal = self._backend.step_zero_equals_base()
             signals, reasons = self._drift()
@@ -313,7 +314,7 @@ class Monitor:
         assert self._judge is not None
         course = self.course
         try:
-            with undisturbed(self.pipeline, optimizer=self._optimizer, ema=self._ema):
+            with undisturbed(self.pipeline, optimizer=self.optimizer, ema=self._ema):
                 save_live_adapter(self.pipeline, file, adapter_name=self.adapter_name)
                 known = self._known(training_step)
                 if known is not None and known.adapter_digest == read_adapter(file).info.digest:

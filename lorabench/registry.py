@@ -1,4 +1,4 @@
-"""Names of metrics, judges and backends, resolved only when they are asked for.
+"""Names of metrics, judges, backends and trainers, resolved only when they are asked for.
 
 A registry maps a name to `"module:attribute"`. Nothing heavy is imported by listing names. Other distributions add to
 it through the entry point groups `lorabench.metrics`, `lorabench.judges`, `lorabench.backends` and
@@ -99,3 +99,12 @@ BACKENDS = Registry(
         "synthetic": "lorabench.generation.synthetic:SyntheticBackend",
     },
 )
+
+TRAINERS = Registry(
+    "lorabench.trainers",
+    {
+        "huggingface": "lorabench.training.trainers.huggingface:MonitorCallback",
+        "lightning": "lorabench.training.trainers.lightning:MonitorCallback",
+    },
+)
+"""Each name leads to what hangs a `Monitor` on that trainer: a callback, made by calling it with the monitor."""

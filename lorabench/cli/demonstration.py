@@ -75,12 +75,13 @@ def demo(
     Exit code 0 only if each verdict is the true one and no gate failed without cause.
     """
     from lorabench.evaluation.demonstration import demonstrations
+    from lorabench.storage.atomic import write_text
 
     prepared = demonstrations(runs_dir=to / "runs", cache_dir=cache_dir)
     _bring_weights(fetching=not no_fetch)
     shown = _judge_all(prepared, folder=to, quick=quick, quiet=quiet)
     index = to / "index.html"
-    index.write_text(_index_page(shown), encoding="utf-8")
+    write_text(index, _index_page(shown))
     _show_table(shown)
     output.data(f"Open {index}")
     raise typer.Exit(_exit_code(shown))
