@@ -243,6 +243,7 @@ class Monitor:
             if not restart:
                 raise OtherCourseError(self._folder.folder, found=stored.identity, expected=self._judge.identity)
             stored = Course(identity=self._judge.identity)
+        stored = _without_pruned_copies(stored)
         # What was judged after the stored moment, on disk, stays known: equal weights are not judged twice.
         kept = [one for one in self.course.evaluations if one not in stored.evaluations]
         self._later = {one.training_step: one for one in kept}
@@ -310,6 +311,7 @@ class Monitor:
         from lorabench.generation.live_backend import save_live_adapter
         from lorabench.training.checkpoint_judging import unmeasured_evaluation
         from lorabench.training.guard import undisturbed
+        from lorabench.training.guard_errors import NotRestoredError
 
         assert self._judge is not None
         course = self.course
@@ -328,6 +330,8 @@ class Monitor:
                 "unmeasured": {**evaluation.unmeasured, **reasons},
             }
             return evaluation.model_copy(update=update), state
+        except NotRestoredError:
+            raise  # the training was disturbed: going on would train something else
         except Exception as error:  # a face: whatever an evaluation does, training is not ended by it
             _free_memory()
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
@@ -436,6 +440,15 @@ def _numbers(evaluation: Evaluation) -> dict[str, float]:
     for reading in evaluation.screen:
         numbers[f"lorabench/{reading.gate}/harm"] = reading.harm
     return numbers
+
+
+def _without_pruned_copies(course: Course) -> Course:
+    """A stored state may name copies that the training went on to prune before it was set back."""
+    evaluations = (
+        one if one.kept is None or Path(one.kept).exists() else one.model_copy(update={"kept": None})
+        for one in course.evaluations
+    )
+    return course.model_copy(update={"evaluations": tuple(evaluations)})
 
 
 def _free_memory() -> None:

@@ -61,11 +61,15 @@ def demo(
     to: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where reports go.")] = Path(
         "lorabench-demo"
     ),
+    *,
     quick: Annotated[
         bool, typer.Option("--quick", help="One seed per prompt: half the pictures, wider intervals.")
     ] = False,
     no_fetch: Annotated[
         bool, typer.Option("--no-fetch", help="Download nothing, even if LPIPS weights are missing.")
+    ] = False,
+    train: Annotated[
+        bool, typer.Option("--train", help="Train a LoRA with the monitor attached instead, until it is stopped.")
     ] = False,
     cache_dir: CacheFolder = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -74,6 +78,10 @@ def demo(
 
     Exit code 0 only if each verdict is the true one and no gate failed without cause.
     """
+    if train:
+        from lorabench.cli.training_demonstration import demonstrate_training
+
+        raise typer.Exit(demonstrate_training(to / "course", cache_dir=cache_dir, quiet=quiet))
     from lorabench.evaluation.demonstration import demonstrations
     from lorabench.storage.atomic import write_text
 

@@ -106,7 +106,10 @@ class Objective:
     def predict(
         self, pipe: Pipeline, noised: Tensor, *, levels: Tensor, text: Embeddings, guidance_scale: float
     ) -> Tensor:
-        """The network's answer. `text` has batch dimension 1; `guidance_scale` acts where it is an input."""
+        """The network's answer.
+
+        `text` has batch dimension 1 or that of the pictures; `guidance_scale` acts where it is an input.
+        """
         raise NotImplementedError
 
 
@@ -340,7 +343,7 @@ def _configured_shift(config: Any, *, n_tokens: int) -> float:
 def _repeated(tensor: Tensor, n: int, *, model: Any) -> Tensor:
     moved = tensor.to(next(model.parameters()).device)
     moved = moved.to(model.dtype) if moved.is_floating_point() else moved
-    return moved.repeat(n, *[1] * (moved.dim() - 1))
+    return moved.expand(n, *moved.shape[1:])
 
 
 def _guidance(model: Any, *, n: int, guidance_scale: float, device: Any) -> Tensor | None:

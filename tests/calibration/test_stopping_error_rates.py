@@ -27,7 +27,12 @@ RARE = 0.001
 """Chance that a count misses its bound though the rate is as stated."""
 N_RUNS = {15: 300, 96: 150}
 """Trainings per scenario, by prompts of the suite."""
-HARMLESS = ("nothing is wrong", "half a margin throughout", "2 margins at checkpoint 9 only")
+HARMLESS = (
+    "nothing is wrong",
+    "half a margin throughout",
+    "2 margins at checkpoint 9 only",
+    "3 margins at checkpoint 9 only",
+)
 MEASURED = {
     (15, 1.5): (0.413, None),
     (15, 2.0): (0.897, 2),
@@ -83,12 +88,6 @@ def test_healthy_trainings_and_dips_are_stopped_in_less_than_one_of_twenty(name:
     course = outcomes(n_cases)[name].course
 
     assert course.right_stops is None
-    assert course.n_false <= most(TOLERATED, course.n_runs)
-
-
-def test_dip_at_the_edge_of_the_catastrophe_is_not_stopped_on_a_small_suite() -> None:
-    course = outcomes(15)["3 margins at checkpoint 9 only"].course
-
     assert course.n_false <= most(TOLERATED, course.n_runs)
 
 

@@ -7,22 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from lorabench.callback import Monitor, OtherCourseError
 from lorabench.evaluation.demonstration import world_config
-from lorabench.judges.torchvision_compat import declare_missing_operators
 from lorabench.records.course import Action, Reason
 from lorabench.records.suite import Suite
-from lorabench.storage.shipped import shipped_data, shipped_suite_path
+from lorabench.storage.shipped import shipped_suite_path
 from lorabench.storage.suite_files import read_suite
+from lorabench.training.demonstration import WorldTraining
 
 pytestmark = pytest.mark.slow
-
-TARGETS = r".*blocks\.\d+\.attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)"
-MARGINS = {"copy": {"enabled": False}, "composition": {"enabled": False}}
 
 
 @pytest.fixture(scope="module")
@@ -33,65 +29,13 @@ def suite() -> Suite:
     return screen.model_copy(update={"cases": tuple(cases)})
 
 
-class Training:
-    """LoRA training of the transformer on the over-trained adapter's pictures; exactly repeatable."""
-
-    def __init__(self, *, lr: float) -> None:
-        declare_missing_operators()
-        from diffusers import FluxPipeline
-        from peft import LoraConfig
-
-        self.pipe = FluxPipeline.from_pretrained(shipped_data("fixtures/models/tiny-flux"))
-        self.pipe.transformer.requires_grad_(False)
-        torch.manual_seed(3)
-        self.pipe.transformer.add_adapter(LoraConfig(r=8, lora_alpha=8, target_modules=TARGETS))
-        self.weights = [p for p in self.pipe.transformer.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.weights, lr=lr)
-        self.generator = torch.Generator().manual_seed(3)
-        self.latents, self.prompts, self.pooled = self._examples()
-
-    def _examples(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        from PIL import Image
-
-        folder = shipped_data("fixtures/datasets/overtrained")
-        rows = [json.loads(line) for line in (folder / "captions.jsonl").read_text().splitlines()]
-        pictures = np.stack([np.asarray(Image.open(folder / row["file_name"]).convert("RGB")) for row in rows])
-        pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
-        with torch.no_grad():
-            prompts, pooled, _ = self.pipe.encode_prompt(
-                prompt=[row["text"] for row in rows], prompt_2=None, max_sequence_length=24
-            )
-            latents = self.pipe.vae.encode(pixels).latents
-        vae = self.pipe.vae.config
-        latents = (latents - vae.shift_factor) * vae.scaling_factor
-        n, c, h, w = latents.shape
-        patches = latents.reshape(n, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5)
-        return patches.reshape(n, h * w // 4, c * 4), prompts, pooled
-
-    def step(self) -> float:
-        rows = torch.randint(len(self.latents), (4,), generator=self.generator)
-        level = torch.sigmoid(1.8 + 1.3 * torch.randn(4, generator=self.generator))
-        noise = torch.randn(self.latents[rows].shape, generator=self.generator)
-        grid = torch.arange(64)
-        made = self.pipe.transformer(
-            hidden_states=torch.lerp(self.latents[rows], noise, level[:, None, None]),
-            timestep=level,
-            encoder_hidden_states=self.prompts[rows],
-            pooled_projections=self.pooled[rows],
-            img_ids=torch.stack([torch.zeros(64), grid // 8, grid % 8], dim=1).float(),
-            txt_ids=torch.zeros(24, 3),
-            return_dict=False,
-        )[0]
-        loss = (made - (noise - self.latents[rows])).square().mean()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        return loss.item()
+def training_of(*, lr: float) -> WorldTraining:
+    return WorldTraining("overtrained", lr=lr)
 
 
 @pytest.fixture
 def monitor_of(suite: Suite, world_cache: Path, tmp_path: Path) -> Callable[..., Monitor]:
-    def make(training: Training, **course: Any) -> Monitor:
+    def make(training: WorldTraining, **course: Any) -> Monitor:
         config = world_config(None, training=None, runs_dir=tmp_path / "runs", cache_dir=world_cache)
         settings = {"every_n_steps": 20, "budget": 1e6, "confirmation_factor": 2, "folder": tmp_path / "course"}
         config = config.model_copy(
@@ -100,7 +44,7 @@ def monitor_of(suite: Suite, world_cache: Path, tmp_path: Path) -> Callable[...,
                 "judges": config.judges.model_copy(update={"clip": ""}),
             }
         )
-        return Monitor.from_config(config, pipeline=training.pipe, optimizer=training.optimizer, suite=suite)
+        return Monitor.from_config(config, pipeline=training.pipeline, optimizer=training.optimizer, suite=suite)
 
     return make
 
@@ -108,7 +52,7 @@ def monitor_of(suite: Suite, world_cache: Path, tmp_path: Path) -> Callable[...,
 def test_a_training_that_goes_bad_is_stopped_and_its_checkpoints_are_kept(
     monitor_of: Callable[..., Monitor], tmp_path: Path
 ) -> None:
-    training = Training(lr=5e-4)
+    training = training_of(lr=5e-4)
     logged: list[tuple[int, dict[str, float]]] = []
     monitor = monitor_of(training)
     monitor._log = lambda numbers, step: logged.append((step, dict(numbers)))
@@ -142,7 +86,7 @@ def test_a_training_set_back_and_resumed_goes_on_without_a_duplicate_or_a_gap(
     monitor_of: Callable[..., Monitor], tmp_path: Path
 ) -> None:
     def run(until: int, *, stored: dict[str, Any] | None, start: int = 1, weights: Any = None) -> tuple[Any, Any, Any]:
-        training = Training(lr=1e-4)
+        training = training_of(lr=1e-4)
         for _ in range(start - 1):
             training.step()
         monitor = monitor_of(training)
@@ -170,7 +114,7 @@ def test_a_training_set_back_and_resumed_goes_on_without_a_duplicate_or_a_gap(
 def test_failed_evaluation_is_recorded_and_training_goes_on(
     monitor_of: Callable[..., Monitor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training = Training(lr=1e-4)
+    training = training_of(lr=1e-4)
     monitor = monitor_of(training)
     monitor.on_train_begin()
 
@@ -191,7 +135,7 @@ def test_failed_evaluation_is_recorded_and_training_goes_on(
 def test_failed_evaluation_stops_only_where_that_is_asked_for(
     monitor_of: Callable[..., Monitor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monitor = monitor_of(Training(lr=1e-4), on_error="stop")
+    monitor = monitor_of(training_of(lr=1e-4), on_error="stop")
     monitor.on_train_begin()
     monkeypatch.setattr(monitor._judge, "judge_file", lambda *_, **__: 1 / 0)
 
@@ -202,7 +146,7 @@ def test_failed_evaluation_stops_only_where_that_is_asked_for(
 
 
 def test_dead_adapter_stops_with_its_reason(monitor_of: Callable[..., Monitor]) -> None:
-    monitor = monitor_of(Training(lr=1e-4))
+    monitor = monitor_of(training_of(lr=1e-4))
 
     decision = monitor.evaluate(20)
 
@@ -211,7 +155,7 @@ def test_dead_adapter_stops_with_its_reason(monitor_of: Callable[..., Monitor]) 
 
 
 def test_loss_that_is_not_finite_stops_at_once(monitor_of: Callable[..., Monitor]) -> None:
-    monitor = monitor_of(Training(lr=1e-4))
+    monitor = monitor_of(training_of(lr=1e-4))
 
     decision = monitor.on_step_end(1, loss=float("nan"))
 
@@ -221,7 +165,7 @@ def test_loss_that_is_not_finite_stops_at_once(monitor_of: Callable[..., Monitor
 def test_stored_state_of_another_suite_is_refused_or_restarts(
     monitor_of: Callable[..., Monitor],
 ) -> None:
-    monitor = monitor_of(Training(lr=1e-4))
+    monitor = monitor_of(training_of(lr=1e-4))
     state = monitor.state_dict()
     state["course"]["identity"] = "0" * 64
 

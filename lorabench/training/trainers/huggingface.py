@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from lorabench.errors import SpecError
-from lorabench.training.trainers.attachment import Attachment
+from lorabench.storage.atomic import write_json
+from lorabench.training.trainers.attachment import Attachment, TrainingMonitor
 
 STATE_FILE: Final = "lorabench.json"
 
@@ -37,7 +38,7 @@ class Hooks(Attachment):
 
     _logged: Mapping[str, Any] = {}
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+    def on_train_begin(self, args: Any, state: Any, _control: Any, **more: Any) -> None:
         """Open the course; go on from the checkpoint's state when training is resumed.
 
         Raises:
@@ -48,26 +49,26 @@ class Hooks(Attachment):
             raise SeveralTrialsError
         self.begin(more.get("optimizer"), stored=_stored(args, state))
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **more: Any) -> None:
+    def on_log(self, *_: Any, logs: Mapping[str, Any] | None = None, **__: Any) -> None:
         """Remember loss and gradient norm for the next step; other logs are none of our business."""
         if logs is not None and "loss" in logs:
             self._logged = logs
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+    def on_step_end(self, _args: Any, state: Any, control: Any, **_: Any) -> None:
         """Tell of an optimiser step; stop the training when the monitor says so."""
         logged, self._logged = self._logged, {}
         self.monitor.on_step_end(state.global_step, loss=logged.get("loss"), grad_norm=logged.get("grad_norm"))
         self._obey(control)
 
-    def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Judge what was saved, and lay the monitor's state beside it."""
         folder = _checkpoint(args, state)
         self.monitor.on_checkpoint(folder, state.global_step)
         if stored := self.state():
-            (folder / STATE_FILE).write_text(json.dumps(stored), encoding="utf-8")
+            write_json(folder / STATE_FILE, stored)
         self._obey(control)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+    def on_train_end(self, *_: Any, **__: Any) -> None:
         """Close the course."""
         self.finish()
 
@@ -90,7 +91,7 @@ def _stored(args: Any, state: Any) -> dict[str, Any] | None:
 
 
 @functools.cache
-def _callback_class() -> type:
+def _callback_class() -> Any:
     from lorabench.judges.torchvision_compat import declare_missing_operators
 
     declare_missing_operators()
@@ -99,8 +100,14 @@ def _callback_class() -> type:
     return type("MonitorCallback", (Hooks, TrainerCallback), {"__doc__": Hooks.__doc__, "__module__": __name__})
 
 
-def __getattr__(name: str) -> Any:
-    """`MonitorCallback(monitor, *, restart=False)`, a `TrainerCallback`; transformers is imported by asking for it."""
-    if name == "MonitorCallback":
-        return _callback_class()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def MonitorCallback(monitor: TrainingMonitor, *, restart: bool = False) -> Any:  # noqa: N802 - named as callbacks are
+    """Make the callback.
+
+    Args:
+        monitor: A `lorabench.callback.Monitor`. It gets the trainer's optimiser unless it was given one.
+        restart: Begin a new history where a resumed checkpoint's state belongs to another suite or other metrics.
+
+    Returns:
+        A `transformers.TrainerCallback`.
+    """
+    return _callback_class()(monitor, restart=restart)

@@ -9,7 +9,10 @@ the cadence is the monitor's own.
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from lorabench.training.trainers.attachment import Attachment, TrainingMonitor
@@ -25,7 +28,7 @@ class Hooks(Attachment):
         self._step = 0
         self._losses: list[Any] = []
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Any, _module: Any) -> None:
         """Open the course; go on from the checkpoint's state when training is resumed.
 
         Raises:
@@ -35,7 +38,7 @@ class Hooks(Attachment):
         self.begin(optimizer, stored=self._stored)
         self._training, self._step, self._losses = True, trainer.global_step, []
 
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(self, trainer: Any, _module: Any, outputs: Any, *_: Any) -> None:
         """At the last batch of an optimiser step tell of it; stop the training when the monitor says so."""
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if loss is not None:
@@ -50,7 +53,7 @@ class Hooks(Attachment):
         if self.monitor.should_stop:
             trainer.should_stop = True
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_end(self, *_: Any) -> None:
         """Close the course."""
         self.finish()
 
@@ -64,20 +67,28 @@ class Hooks(Attachment):
 
 
 @functools.cache
-def _callback_class() -> type:
+def _callback_class(package: str) -> Any:
     from lorabench.judges.torchvision_compat import declare_missing_operators
 
     declare_missing_operators()
-    try:
-        from lightning.pytorch import Callback
-    except ModuleNotFoundError:
-        from pytorch_lightning import Callback
-
-    return type("MonitorCallback", (Hooks, Callback), {"__doc__": Hooks.__doc__, "__module__": __name__})
+    base = import_module(package).Callback
+    return type("MonitorCallback", (Hooks, base), {"__doc__": Hooks.__doc__, "__module__": __name__})
 
 
-def __getattr__(name: str) -> Any:
-    """`MonitorCallback(monitor, *, restart=False)`, a Lightning `Callback`; Lightning is imported by asking for it."""
-    if name == "MonitorCallback":
-        return _callback_class()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def _package() -> str:
+    """Of the two packages that hold a Lightning trainer, the one in use, or the one that is installed."""
+    used = [name for name in ("lightning.pytorch", "pytorch_lightning") if name in sys.modules]
+    return used[0] if used else "lightning.pytorch" if find_spec("lightning") else "pytorch_lightning"
+
+
+def MonitorCallback(monitor: TrainingMonitor, *, restart: bool = False) -> Any:  # noqa: N802 - named as callbacks are
+    """Make the callback.
+
+    Args:
+        monitor: A `lorabench.callback.Monitor`. It gets the trainer's optimiser unless it was given one.
+        restart: Begin a new history where a resumed checkpoint's state belongs to another suite or other metrics.
+
+    Returns:
+        A `Callback` of `lightning.pytorch`, or of `pytorch_lightning` where only that is in use.
+    """
+    return _callback_class(_package())(monitor, restart=restart)

@@ -237,10 +237,10 @@ def test_state_remembers_no_more_than_the_window() -> None:
 
 @pytest.mark.parametrize(
     ("harm", "standard_error", "caught"),
-    [(0.6, 0.05, True), (0.31, 0.02, False), (0.36, 0.02, False), (0.38, 0.02, True), (0.301, 0.0, True)],
+    [(0.6, 0.05, True), (0.41, 0.02, False), (0.46, 0.02, False), (0.48, 0.02, True), (0.401, 0.0, True)],
 )
-def test_one_look_is_enough_only_far_beyond_three_margins(harm: float, standard_error: float, caught: bool) -> None:
-    """At 15 cases the level of two confirmations together, 0.0025, is 3.33 standard errors beyond 0.3."""
+def test_one_look_is_enough_only_far_beyond_four_margins(harm: float, standard_error: float, caught: bool) -> None:
+    """At 15 cases the level of two confirmations together, 0.0025, is 3.33 standard errors beyond 0.4."""
     (decision,) = judged([[reading(harm=harm, p=BEYOND, standard_error=standard_error)]])
 
     assert decision.action is (Action.STOP if caught else Action.REJECT)
@@ -248,7 +248,7 @@ def test_one_look_is_enough_only_far_beyond_three_margins(harm: float, standard_
 
 
 def test_catastrophe_needs_the_whole_interval_beyond_and_cases_to_speak_of() -> None:
-    wide = reading(harm=0.6, p=BEYOND, low=0.29)
+    wide = reading(harm=0.6, p=BEYOND, low=0.39)
     single = reading(harm=0.6, p=BEYOND, n_cases=1)
 
     assert [judged([[one]])[0].reason for one in (wide, single)] == [Reason.CONFIRMED, Reason.CONFIRMED]
@@ -335,7 +335,7 @@ def test_catastrophe_says_which_limit_was_passed() -> None:
     (far,) = judged([[reading(harm=0.6, p=BEYOND)]])
     (copies,) = judged([[reading("copy", metric="copy_rate", harm=0.5, p=BEYOND, low=0.31)]])
 
-    assert "beyond doubt (prompt: more than 3 margins, 0.3)" in far.sentence
+    assert "beyond doubt (prompt: more than 4 margins, 0.4)" in far.sentence
     assert "beyond doubt (copy: at least 0.31 more copies, where 0.2 end it)" in copies.sentence
 
 
