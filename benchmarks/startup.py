@@ -15,7 +15,7 @@ CASE = '  - {{id: case-{n:04d}, family: spatial, prompt: "{{style}} a red circle
 
 def main() -> None:
     empty = best_seconds(lambda: _run("-c", "pass"))
-    help_seconds = best_seconds(lambda: _run("-m", "lorabench.cli", "--help"))
+    help_seconds = best_seconds(lambda: _run("-m", "lorabench", "--help"))
     with tempfile.TemporaryDirectory() as folder:
         suite = Path(folder) / "many.lora.yaml"
         suite.write_text(HEADER + "".join(CASE.format(n=n) for n in range(2000)), encoding="utf-8")
