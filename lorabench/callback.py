@@ -151,7 +151,8 @@ class Monitor:
 
     def on_train_begin(self) -> Decision:
         """Open the course, encode the suite's prompts, and test before the first step that the adapter is the base."""
-        self._ensure_open()
+        if Ranks.here().leads:
+            self._ensure_open()
         return self.decision
 
     def on_step_end(self, training_step: int, *, loss: Any = None, grad_norm: Any = None) -> Decision:
@@ -203,14 +204,28 @@ class Monitor:
         file = self._folder.folder / "live" / f"checkpoint-{training_step}" / "pytorch_lora_weights.safetensors"
         evaluation, state = self._judged(file, training_step=training_step)
         if evaluation is None:
+            self._name_checkpoint(training_step, checkpoint)
             return self.decision
         evaluation = evaluation.model_copy(update={"checkpoint": checkpoint})
         self._record(evaluation, file=file, policy_state=state)
         self._schedule(training_step, seconds=time.perf_counter() - started)
         return self.decision
 
+    def _name_checkpoint(self, training_step: int, checkpoint: str | None) -> None:
+        """A checkpoint was written after its weights had been judged: note where it is."""
+        if checkpoint is None:
+            return
+        evaluations = tuple(
+            one.model_copy(update={"checkpoint": checkpoint}) if one.training_step == training_step else one
+            for one in self.course.evaluations
+        )
+        self._course = self.course.model_copy(update={"evaluations": evaluations})
+        self._folder.save(self._course)
+
     def finish(self) -> Choice:
-        """Close the course and say which checkpoint is the best."""
+        """Close the course and say which checkpoint is the best; only rank 0 knows."""
+        if not Ranks.here().leads:
+            return Choice(training_step=None, sentence="Rank 0 has the course.")
         choice = self.choice()
         self._folder.event("finished", best=choice.training_step, sentence=choice.sentence)
         self._open.close()
@@ -218,7 +233,9 @@ class Monitor:
         return choice
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed training needs; for `accelerator.register_for_checkpointing`."""
+        """What a resumed training needs; for `accelerator.register_for_checkpointing`. Empty but on rank 0."""
+        if not Ranks.here().leads:
+            return {}
         return {
             "version": STATE_VERSION,
             "course": self.course.model_dump(mode="json"),
@@ -236,6 +253,8 @@ class Monitor:
         Raises:
             OtherCourseError: It does, and `restart` is not given.
         """
+        if not Ranks.here().leads:
+            return
         self._ensure_open()
         assert self._judge is not None
         stored = Course.model_validate(state["course"])

@@ -64,6 +64,7 @@ def test_a_training_that_goes_bad_is_stopped_and_its_checkpoints_are_kept(
             decisions.append(decision)
         if monitor.should_stop:
             break
+    monitor.on_checkpoint("out/checkpoint", decisions[-1].training_step)
     choice = monitor.finish()
 
     assert len(logged) > 1, "stopped at the first look: the test shows nothing then"
@@ -74,6 +75,7 @@ def test_a_training_that_goes_bad_is_stopped_and_its_checkpoints_are_kept(
     assert choice.training_step is None or choice.training_step < decisions[-1].training_step
     course = json.loads((tmp_path / "course" / "course.json").read_text())
     assert [one["training_step"] for one in course["evaluations"]] == [step for step, _ in logged]
+    assert [one["checkpoint"] for one in course["evaluations"]][-2:] == [None, "out/checkpoint"]
     assert all(Path(one["kept"]).is_dir() for one in course["evaluations"] if one["alarmed"])
     assert all("lorabench/prompt/harm" in numbers for _, numbers in logged)
     opened = json.loads((tmp_path / "course" / "events.jsonl").read_text().splitlines()[0])

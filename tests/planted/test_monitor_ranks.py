@@ -46,6 +46,11 @@ def process(rank: int, folder: Path) -> None:
         seen.append(monitor.on_step_end(training_step, loss=1.0).action.value)
         if monitor.should_stop:
             break
+    if rank == 1:
+        assert monitor.on_train_begin() == monitor.decision
+        assert monitor.state_dict() == {}
+        monitor.load_state_dict({})
+        assert monitor.finish().training_step is None
     (folder / f"{rank}.json").write_text(json.dumps(seen))
     dist.destroy_process_group()
 
