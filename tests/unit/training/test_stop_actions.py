@@ -135,6 +135,7 @@ def test_later_process_of_the_same_number_is_left_alone(training: subprocess.Pop
         (os.getpid(), "is lorabench itself"),
         (2**22 + 5, "does not run"),
     ],
+    ids=["zero", "negative", "init", "itself", "none"],  # the same in every worker
 )
 def test_process_that_may_not_be_interrupted_is_refused(pid: int, found: str) -> None:
     with pytest.raises(StopProcessError) as caught:
