@@ -37,6 +37,9 @@ def history(
     ] = None,
     *,
     style: Style = CourseFormat.HUMAN,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the course as an HTML page as well.")
+    ] = None,
     config_file: ConfigFile = None,
 ) -> None:
     """Print the course of a training: each checkpoint, what was decided and why, and which is the best."""
@@ -44,6 +47,10 @@ def history(
 
     place = folder or load_settings({}, config_file=config_file, assignments=None)[0].course.folder
     show_course(read_course(place), folder=place if place.is_dir() else place.parent, style=style)
+    if html is not None:
+        from lorabench.training.course_page import write_course_page
+
+        output.message(f"report: {write_course_page(place, to=html)}")
 
 
 def show_course(course: Course, *, folder: Path, style: CourseFormat = CourseFormat.HUMAN) -> None:
@@ -101,12 +108,11 @@ def _reading(readings: Sequence[GuardReading], gate: str) -> GuardReading | None
 def _remarks(course: Course, *, folder: Path) -> list[str]:
     """Below the table: what the marks mean, the newest decision, the best checkpoint."""
     from lorabench.report.notation import plain
-    from lorabench.training.checkpoint_judging import STYLE
-    from lorabench.training.choosing import choose
+    from lorabench.training.settling import choice_of
 
     if not course.evaluations:
         return [f"Nothing was judged yet in {folder}."]
-    choice = choose(course.evaluations, style_signal=STYLE)
+    choice = choice_of(course)
     why = [plain(choice.sentence)] if choice.training_step == course.best else []
     best = next((one for one in reversed(course.evaluations) if one.training_step == course.best), None)
     where = "" if best is None or best.kept is None else f", kept in {best.kept}"

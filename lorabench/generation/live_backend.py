@@ -12,7 +12,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ from typing import Any, Final
 from lorabench.errors import MeasurementError
 from lorabench.generation.adapter import AdapterFile
 from lorabench.generation.adapter_errors import NotSwitchedOffError
+from lorabench.generation.adapter_switch import AdapterSwitch
 from lorabench.generation.base_files import base_digest
 from lorabench.generation.diffusers_backend import COMPONENTS, PROBE_PROMPT, DiffusersBackend
 from lorabench.generation.families import FAMILIES, Embeddings
@@ -28,7 +30,6 @@ from lorabench.records.config import ModelConfig
 from lorabench.records.plan import GenerationSettings
 from lorabench.records.results import BaseInfo
 
-LORA_FILE: Final = "pytorch_lora_weights.safetensors"
 _ADAPTER_METADATA: Final = "lora_adapter_metadata"
 """The header entry under which diffusers keeps PEFT's configuration; without it alpha would be lost."""
 _HASHED_BYTES: Final = 1 << 26
@@ -44,6 +45,36 @@ class _LiveLayer:
     scaling: float
 
 
+class _PeftSwitch:
+    """Switches one of peft's adapters."""
+
+    def __init__(self, pipeline: Any, adapter_name: str) -> None:
+        self._pipeline, self._name = pipeline, adapter_name
+        self._layers = _live_layers(pipeline, adapter_name)
+
+    @property
+    def changes_text(self) -> bool:
+        models = (getattr(self._pipeline, name, None) for name in ("text_encoder", "text_encoder_2"))
+        return any(self._name in getattr(model, "peft_config", {}) for model in models)
+
+    def switch(self, strength: float | None) -> None:
+        for one in self._layers:
+            one.layer._disable_adapters = strength is None
+            one.layer.scaling[self._name] = one.scaling * (1.0 if strength is None else strength)
+
+    def release(self) -> None:
+        self.switch(1.0)
+
+    def save(self, path: Path) -> Path:
+        return save_live_adapter(self._pipeline, path, adapter_name=self._name)
+
+    def shown(self, path: Path) -> AbstractContextManager[None]:
+        return saved_adapter_shown(self._pipeline, path, adapter_name=self._name)
+
+    def room(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
 class LiveBackend(DiffusersBackend):
     """The base is the live pipeline with its adapter switched off; the candidate is the adapter as it is now."""
 
@@ -55,6 +86,7 @@ class LiveBackend(DiffusersBackend):
         base: str = "",
         batch_size: int = 0,
         cache_dir: Path | None = None,
+        adapter: AdapterSwitch | None = None,
     ) -> None:
         """Look at the pipeline.
 
@@ -65,6 +97,7 @@ class LiveBackend(DiffusersBackend):
                 picture's name in the cache.
             batch_size: Largest number of pictures made jointly; 0 chooses.
             cache_dir: Where digests of the base's files are remembered.
+            adapter: How the adapter is switched, where it is not one of peft's.
 
         Raises:
             LivePipelineError: A pipeline of another kind, or without such an adapter, or with a fused one.
@@ -84,7 +117,7 @@ class LiveBackend(DiffusersBackend):
         self.adapter_name = adapter_name
         self._scheduler_config = copy.deepcopy(dict(pipeline.scheduler.config))
         self._pipe = _own_pipeline(pipeline, self._scheduler_config)
-        self._layers = _live_layers(pipeline, adapter_name)
+        self.live = adapter or _PeftSwitch(pipeline, adapter_name)
         self._state = math.nan
 
     def base_info(self) -> BaseInfo:
@@ -113,7 +146,7 @@ class LiveBackend(DiffusersBackend):
 
     def release(self) -> None:
         """Switch the live adapter on again, as strong as it was."""
-        self._apply(1.0)
+        self.live.release()
         self._state = math.nan  # neither switched off nor at a scale of ours: the next switch acts in any case
         self._adapter = None
 
@@ -151,7 +184,7 @@ class LiveBackend(DiffusersBackend):
         self.release()
 
     def _embed(self, text: str, *, settings: GenerationSettings) -> Embeddings:
-        touched = self._trains_text_encoder
+        touched = self.live.changes_text
         key = (self._state if touched else None, text, settings.max_sequence_length)
         if key not in self._embeddings:
             self._embeddings[key] = tuple(
@@ -159,15 +192,8 @@ class LiveBackend(DiffusersBackend):
             )
         return tuple(part.to(self._device) for part in self._embeddings[key])
 
-    @property
-    def _trains_text_encoder(self) -> bool:
-        models = (getattr(self._pipe, name, None) for name in ("text_encoder", "text_encoder_2"))
-        return any(self.adapter_name in getattr(model, "peft_config", {}) for model in models)
-
     def _apply(self, state: float | None) -> None:
-        for one in self._layers:
-            one.layer._disable_adapters = state is None
-            one.layer.scaling[self.adapter_name] = one.scaling * (1.0 if state is None else state)
+        self.live.switch(state)
         self._state = state
 
     def _base_digest(self) -> str:
@@ -199,20 +225,15 @@ def save_live_adapter(pipeline: Any, path: Path, *, adapter_name: str = "default
     Raises:
         LivePipelineError: No component has such an adapter.
     """
-    declare_missing_operators()
-    from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
-    tensors: dict[str, Any] = {}
+    live = _adapter_tensors(pipeline, adapter_name)
+    tensors = {key: value.detach().cpu().contiguous() for key, value in live}
     metadata: dict[str, Any] = {}
     for component in COMPONENTS:
-        model = getattr(pipeline, component, None)
-        config = getattr(model, "peft_config", {}).get(adapter_name)
-        if config is None:
-            continue
-        state = get_peft_model_state_dict(model, adapter_name=adapter_name)
-        tensors |= {f"{component}.{key}": value.detach().cpu().contiguous() for key, value in state.items()}
-        metadata |= {f"{component}.{key}": _plain(value) for key, value in config.to_dict().items()}
+        config = getattr(getattr(pipeline, component, None), "peft_config", {}).get(adapter_name)
+        if config is not None:
+            metadata |= {f"{component}.{key}": _plain(value) for key, value in config.to_dict().items()}
     if not tensors:
         raise LivePipelineError(_no_adapter(adapter_name, pipeline))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -220,6 +241,51 @@ def save_live_adapter(pipeline: Any, path: Path, *, adapter_name: str = "default
     save_file(tensors, partial, metadata={"format": "pt", _ADAPTER_METADATA: json.dumps(metadata, sort_keys=True)})
     partial.replace(path)
     return path
+
+
+@contextmanager
+def saved_adapter_shown(pipeline: Any, path: Path, *, adapter_name: str = "default") -> Iterator[None]:
+    """Let a live pipeline carry an earlier state of its own adapter for a while; the live one comes back, bit for bit.
+
+    Args:
+        pipeline: The pipeline in training.
+        path: What `save_live_adapter` wrote earlier in this training.
+        adapter_name: Name of the adapter.
+
+    Raises:
+        LivePipelineError: The file's tensors are not those of the live adapter.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    saved, live = load_file(path), dict(_adapter_tensors(pipeline, adapter_name))
+    if {key: value.shape for key, value in saved.items()} != {key: value.shape for key, value in live.items()}:
+        odd = sorted(set(saved) ^ set(live)) or sorted(k for k in saved if saved[k].shape != live[k].shape)
+        raise LivePipelineError(
+            f"an earlier adapter must have the tensors of the live one; in {path} {odd[0]} differs. "
+            "Judge that file with `lorabench watch` instead."
+        )
+    before = {key: value.detach().clone() for key, value in live.items()}
+    with torch.no_grad():
+        try:
+            for key, value in live.items():
+                value.copy_(saved[key])
+            yield
+        finally:
+            for key, value in live.items():
+                value.copy_(before[key])
+
+
+def _adapter_tensors(pipeline: Any, adapter_name: str) -> Iterator[tuple[str, Any]]:
+    """The live adapter's tensors under the names that they are saved with; their storage is the modules' own."""
+    declare_missing_operators()
+    from peft import get_peft_model_state_dict
+
+    for component in COMPONENTS:
+        model = getattr(pipeline, component, None)
+        if adapter_name in getattr(model, "peft_config", {}):
+            state = get_peft_model_state_dict(model, adapter_name=adapter_name)
+            yield from ((f"{component}.{key}", value) for key, value in state.items())
 
 
 def _own_pipeline(pipeline: Any, scheduler_config: Mapping[str, Any]) -> Any:

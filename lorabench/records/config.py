@@ -105,6 +105,22 @@ class CourseConfig(Record):
     healthy simulated training in nine."""
     catastrophe_copy_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.20
     """A lower bound of the copy rate's rise over this stops at once."""
+    signals_every_n_steps: NonNegativeInt = 0
+    """Optimiser steps between readings of loss and drift, which cost a few forwards; 0 reads them with each screen."""
+    held_out: Path | None = None
+    """Pictures of the same kind that are never trained on, with captions like the training set's: their loss is read
+    against that of training pictures."""
+    loss_pictures: PositiveInt = 8
+    """Most pictures, held out and of the training set each, whose loss is read."""
+    finalists: Annotated[int, Field(ge=0, le=3)] = 3
+    """Checkpoints judged again at the end, on prompts and seeds that had no part in choosing them; 0 judges none."""
+    final_suites: tuple[str, ...] = ()
+    """Shipped suites or files with the prompts for that. Empty: beside a shipped screen the other shipped suites, for
+    any other the screen's own prompts."""
+    final_seeds: PositiveInt = 2
+    """Seeds per prompt for that."""
+    free_judges: Literal["auto", "always", "never"] = "auto"
+    """Whether the judges leave the GPU between evaluations; auto frees them where little memory is left."""
     stop: bool = True
     """False only advises: decisions are recorded, none asks the loop to stop."""
     on_error: Literal["continue", "stop"] = "continue"
@@ -112,6 +128,11 @@ class CourseConfig(Record):
     folder: Path = Path(".lorabench/course")
     """History, events and kept checkpoints."""
     keep: Literal["best", "all"] = "best"
+    trackers: tuple[str, ...] = ()
+    """Where evaluations are logged beside the course's own log: `tensorboard`, `wandb`, `mlflow`, `trackio`, and what
+    else accelerate has a tracker for."""
+    tracker_project: Annotated[str, Field(min_length=1)] = "lorabench"
+    """Under which they file the training."""
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> Self:

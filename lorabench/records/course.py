@@ -109,6 +109,20 @@ class Evaluation(Record):
     decision: Decision
 
 
+class Settlement(Record):
+    """The finalists, judged again on seeds, and where there were any on prompts, that had no part in choosing them."""
+
+    suite: str
+    """Name of the suite with the prompts."""
+    held_back: bool
+    """Whether its prompts were never used by a screen."""
+    evaluations: tuple[Evaluation, ...]
+    """One per finalist; only these figures may be reported as those of the best checkpoint."""
+    best: NonNegativeInt | None = None
+    """Training step of the best; None while none is shown to be within every margin."""
+    sentence: str
+
+
 class Course(Record):
     """All evaluations of one training, in order, and what the rule remembers."""
 
@@ -119,3 +133,5 @@ class Course(Record):
     policy: PolicyState = PolicyState()
     best: NonNegativeInt | None = None
     """Training step of the best checkpoint so far; None while none passes."""
+    settlement: Settlement | None = None
+    """Of the last time the finalists were judged again; None before that, and once training went on after it."""

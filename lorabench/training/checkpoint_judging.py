@@ -64,6 +64,7 @@ class CheckpointJudge:
         self.config = config
         self.suite = suite
         self._backend, self._judges, self._observer = backend, judges, observer
+        self._given = judges
 
     @property
     def identity(self) -> str:
@@ -126,11 +127,24 @@ class CheckpointJudge:
 
     def finalist_seeds(self) -> tuple[int, ...]:
         """Seeds on which finalists are measured again: used by neither screens nor confirmations."""
-        count = self.config.course.n_seeds * self.config.course.confirmation_factor
-        return tuple(self._seed(-1 - k) for k in range(count))
+        return tuple(self._seed(-1 - k) for k in range(self.config.course.final_seeds))
 
-    def measure(self, path: Path, *, seeds: Sequence[int]) -> Results:
-        """Pictures and numbers of one adapter on some seeds, kept as a run. Errors are those of `judge_file`."""
+    def free_base(self) -> None:
+        """Forget the base model; the next measurement loads the configured one again."""
+        self._backend = None
+
+    def free_judges(self) -> None:
+        """Forget the judges' networks; the next measurement loads them again."""
+        self._judges = self._given
+
+    def measure(self, path: Path, *, seeds: Sequence[int], suite: Suite | None = None) -> Results:
+        """Pictures and numbers of one adapter on some seeds, kept as a run. Errors are those of `judge_file`.
+
+        Args:
+            path: The adapter.
+            seeds: Seeds of every case.
+            suite: Instead of the screen.
+        """
         config = self.config.model_copy(
             update={
                 "candidate": self.config.candidate.model_copy(update={"lora": str(path)}),
@@ -140,7 +154,7 @@ class CheckpointJudge:
             }
         )
         run = open_run(
-            config, suite=self.suite, backend=self._backend, judges=self._judges, observer=self._observer
+            config, suite=suite or self.suite, backend=self._backend, judges=self._judges, observer=self._observer
         )  # fmt: skip
         self._backend, self._judges = run.backend, run.judges
         with run.folder.claimed():

@@ -3,7 +3,10 @@
 Harm and style are never weighed against each other. A checkpoint passes if the upper end of every guard's interval of
 harm is within its margin; style decides among those that pass, and differences smaller than a standard error do not.
 The style of a checkpoint is the signal of that name in `Evaluation.signals`; its standard error is the signal
-`<name>_se`. Without both a checkpoint has no style to compare.
+`<name>_se`. Where none that passes has both, the last that passes is chosen, since style is learned with time.
+
+A small screen may show no checkpoint to be harmless, for want of pictures. Those that it does not speak against can
+still be judged again on more, and are named as finalists.
 
 The rule of one standard error is from L. Breiman, J. Friedman, R. Olshen, C. Stone, Classification and Regression
 Trees (1984), section 3.4.3.
@@ -12,7 +15,7 @@ Trees (1984), section 3.4.3.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from pydantic import FiniteFloat, NonNegativeInt
@@ -30,14 +33,15 @@ class Choice(Record):
     """The checkpoint to ship, or the guard that stood in the way of every one."""
 
     training_step: NonNegativeInt | None
-    """None: no checkpoint passes, or none that passes has a style."""
+    """None: no checkpoint passes."""
     sentence: str
     passing: tuple[NonNegativeInt, ...] = ()
     """Steps whose guards are all within their margins, in order."""
     equivalents: tuple[NonNegativeInt, ...] = ()
     """Passing steps within one standard error of the highest style, in order; the first is chosen."""
     finalists: tuple[NonNegativeInt, ...] = ()
-    """Up to three passing steps to judge once more on unused seeds, the chosen one first."""
+    """Up to three steps to judge once more on unused seeds: passing ones, the chosen one first; where none passes,
+    those whose harm is within every margin, but not yet shown to be."""
     obstacle: Identifier | None = None
     """The guard in the way of the nearest miss, where none passes."""
     nearest_miss: NonNegativeInt | None = None
@@ -57,6 +61,8 @@ class _Miss(Record):
     """None where the guard was not measured."""
     margins: FiniteFloat | None
     """`excess` in margins, by which misses are ordered."""
+    plausible: bool = False
+    """Every guard's harm is within its margin; only the interval is too wide."""
     reason: str
 
 
@@ -100,14 +106,11 @@ def choose(
     if not course:
         return Choice(training_step=None, sentence="No checkpoint was evaluated yet.")
     if not passing:
-        return _none_passes(misses, pareto=pareto)
+        hopeful = [miss.training_step for miss in misses if miss.plausible]
+        return _none_passes(misses, finalists=_by_style(hopeful, styles), pareto=pareto)
     rivals = {step: styles[step] for step in passing if step in styles}
     if not rivals:
-        sentence = (
-            f"{_many(passing)} within all margins, but none has a style to compare: the signal {style_signal} with "
-            f"{style_signal}_se is not measured."
-        )
-        return Choice(training_step=None, sentence=sentence, passing=passing, pareto=pareto)
+        return _latest(passing, pareto=pareto, signal=style_signal)
     return _chosen(rivals, passing=passing, pareto=pareto, n_standard_errors=n_standard_errors, signal=style_signal)
 
 
@@ -224,7 +227,9 @@ def _miss(evaluation: Evaluation, guards: Sequence[str], *, needed: bool) -> _Mi
     if needed and worst is None:
         return _as_miss(step, None, guard=None, rejected=False, reason=f"no guard was measured ({decision.sentence})")
     if worst is not None and worst.high > worst.margin:
-        return _as_miss(step, worst, guard=worst.gate, rejected=False, reason=_in_the_way(worst))
+        plausible = all(readings[gate].harm <= readings[gate].margin for gate in guards)
+        miss = _as_miss(step, worst, guard=worst.gate, rejected=False, reason=_in_the_way(worst))
+        return miss.model_copy(update={"plausible": plausible})
     return None
 
 
@@ -255,7 +260,30 @@ def _in_the_way(reading: GuardReading) -> str:
     return f"{reading.gate} is not shown to be within its margin ({interval}); more seeds would tell"
 
 
-def _none_passes(misses: Sequence[_Miss], *, pareto: tuple[int, ...]) -> Choice:
+def _by_style(steps: Sequence[int], styles: Mapping[int, tuple[float, float]]) -> tuple[int, ...]:
+    """Up to three steps, those with the most style first; of those without style the latest."""
+    known = sorted((step for step in steps if step in styles), key=lambda step: (-styles[step][0], step))
+    return tuple(known or sorted(steps, reverse=True))[:MAX_FINALISTS]
+
+
+def _latest(passing: tuple[int, ...], *, pareto: tuple[int, ...], signal: str) -> Choice:
+    """Without a style to compare, the one that learned longest."""
+    sentence = (
+        f"Step {passing[-1]}: {_many(passing)} within all margins, and it is the latest of them. How much style each "
+        f"has taken on is not known, since {signal} is not measured; training pictures would tell."
+    )
+    finalists = passing[::-1][:MAX_FINALISTS]
+    return Choice(
+        training_step=passing[-1],
+        sentence=sentence,
+        passing=passing,
+        equivalents=passing,
+        finalists=finalists,
+        pareto=pareto,
+    )
+
+
+def _none_passes(misses: Sequence[_Miss], *, finalists: tuple[int, ...], pareto: tuple[int, ...]) -> Choice:
     """No checkpoint passes: name the guard of the one that came nearest."""
     nearest = min(misses, key=lambda miss: (miss.rejected, math.inf if miss.margins is None else miss.margins))
     return Choice(
@@ -265,6 +293,7 @@ def _none_passes(misses: Sequence[_Miss], *, pareto: tuple[int, ...]) -> Choice:
             f"{nearest.reason}."
         ),
         obstacle=nearest.guard,
+        finalists=finalists,
         nearest_miss=nearest.training_step,
         excess=nearest.excess,
         pareto=pareto,

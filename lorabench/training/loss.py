@@ -443,7 +443,7 @@ def _base_answer(
     key = digest_of([LOSS_RECIPE, prompt, n_strata, size, asking])
     known = encoded.base_answer(key)
     if known is None:
-        with _switched_off(pipe):
+        with switched_off(pipe):
             text = encoded.text(pipe, prompt, settings=settings)
             latents = asked.sample(start, shift=shift, text=text)
             noise = _noise(latents, key=prompt, n_strata=n_strata).to(asked.device)
@@ -548,7 +548,7 @@ def _live_layers(pipe: Pipeline) -> list[Any]:
 
 
 @contextmanager
-def _switched_off(pipe: Pipeline) -> Iterator[None]:
+def switched_off(pipe: Pipeline) -> Iterator[None]:
     """The base alone: adapters off, then exactly those on again that were, with their gradient flags."""
     layers = _live_layers(pipe)
     flags = [(parameter, parameter.requires_grad) for layer in layers for parameter in layer.parameters()]

@@ -60,6 +60,8 @@ class WatchSettings:
     """False records decisions to stop and does nothing about them."""
     stop_on_error: bool = False
     """A checkpoint that cannot be measured is a reason to stop."""
+    last_look: bool = True
+    """Judge the finalists again at the end."""
     retry_unmeasured: bool = False
     """Judge again what an earlier watch could not measure."""
 
@@ -81,6 +83,10 @@ class Surroundings:
     now: Callable[[], float]
     """Seconds since 1970."""
     sleep: Callable[[float], None]
+    finalists: Callable[[Sequence[Evaluation]], Sequence[int]] = lambda _evaluations: ()
+    """Training steps to keep for the last look."""
+    settle: Callable[[Course], Course] = lambda course: course
+    """The last look: the finalists judged again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,8 @@ class Watch:
     def run(self) -> Course:
         """Judge until a decision to stop was acted on, until the training has ended, or with `once` all that is there.
 
+        Then judge the finalists again.
+
         Returns:
             The course.
 
@@ -130,20 +138,39 @@ class Watch:
         """
         self.folder.event("watching", identity=self.course.identity, evaluations=len(self.course.evaluations))
         self._recover()
-        if self._stopped_again() and not self.settings.once:
-            return self.course
+        if self.settings.once or not self._stopped_again():
+            self._judge_all()
+        if self.settings.last_look and self.course.settlement is None:
+            self._settle()
+        return self.course
+
+    def _judge_all(self) -> None:
         while True:
             over = self.settings.once or not self._outside.training_goes_on()
             self._secure()
             if self._pending:
                 if self._judge_next() and not self.settings.once:
-                    return self.course
+                    return
             elif self._young:
                 self._outside.sleep(max(0.05, min(self.settings.settle_seconds, self.settings.interval_seconds)))
             elif over:
-                return self.course
+                return
             else:
                 self._outside.sleep(self.settings.interval_seconds)
+
+    def _settle(self) -> None:
+        """What keeps the finalists from being judged again is noted; the first choice then stands."""
+        try:
+            settled = self._outside.settle(self.course)
+        except LorabenchError as error:
+            self.folder.event("not_settled", reason=str(error))
+            self._outside.say(f"the finalists were not judged again: {error}")
+            return
+        if settled.settlement is not None:
+            self.course = settled
+            self.folder.save(settled)
+            self.folder.event("settled", best=settled.best, sentence=settled.settlement.sentence)
+            self._outside.say(settled.settlement.sentence)
 
     # ------------------------------------------------------------------------------------------------------ finding
 
@@ -273,7 +300,8 @@ class Watch:
             else one.model_copy(update={"kept": None})
             for one in evaluations
         )  # fmt: skip
-        self.course = self.course.model_copy(update={"evaluations": told, "policy": state, "best": best})
+        update = {"evaluations": told, "policy": state, "best": best, "settlement": None}
+        self.course = self.course.model_copy(update=update)
         self.folder.save(self.course)
         self.folder.event(
             "evaluated",
@@ -286,11 +314,11 @@ class Watch:
         )
 
     def _wanted(self, evaluations: Sequence[Evaluation], *, best: int | None) -> set[int] | None:
-        """Training steps to keep: the best, the alarmed or rejected, the last; None keeps all."""
+        """Training steps to keep: the best, the finalists, the alarmed or rejected, the last; None keeps all."""
         if self.settings.keep == "all":
             return None
         suspect = (one for one in evaluations if one.alarmed or one.decision.action is not Action.CONTINUE)
-        steps = {one.training_step for one in (*suspect, evaluations[-1])}
+        steps = {one.training_step for one in (*suspect, evaluations[-1])} | {*self._outside.finalists(evaluations)}
         return steps if best is None else steps | {best}
 
     def _tidy(self) -> None:

@@ -14,7 +14,7 @@ import torch
 from lorabench.generation.adapter import read_adapter
 from lorabench.generation.adapter_errors import NoEffectError
 from lorabench.generation.diffusers_backend import DiffusersBackend
-from lorabench.generation.live_backend import LiveBackend, LivePipelineError, save_live_adapter
+from lorabench.generation.live_backend import LiveBackend, LivePipelineError, save_live_adapter, saved_adapter_shown
 from lorabench.records.config import ModelConfig
 from lorabench.records.plan import Arm, Cell, GenerationSettings, PlannedCell
 
@@ -203,3 +203,26 @@ def test_other_pipelines_missing_and_fused_adapters_are_refused(bases: Bases, tm
     next(layer for layer in pipe.transformer.modules() if "default" in getattr(layer, "scaling", {})).merge()
     with pytest.raises(LivePipelineError, match="must not be fused into the base"):
         LiveBackend(pipe)
+
+
+def test_an_earlier_state_is_shown_and_the_live_one_comes_back(bases: Bases, tmp_path: Path) -> None:
+    pipe = live_pipeline(bases("flux"))
+    early = save_live_adapter(pipe, tmp_path / "early.safetensors")
+    train([pipe.transformer], seed=2)
+    late = save_live_adapter(pipe, tmp_path / "late.safetensors")
+    live = {name: value.clone() for name, value in pipe.transformer.state_dict().items()}
+
+    with saved_adapter_shown(pipe, early):
+        shown = save_live_adapter(pipe, tmp_path / "shown.safetensors")
+        assert shown.read_bytes() == early.read_bytes() != late.read_bytes()
+    with pytest.raises(ZeroDivisionError), saved_adapter_shown(pipe, early):
+        1 / 0
+
+    assert all(torch.equal(value, live[name]) for name, value in pipe.transformer.state_dict().items())
+
+
+def test_a_file_of_another_adapter_is_not_shown(bases: Bases, tmp_path: Path) -> None:
+    with_text = save_live_adapter(live_pipeline(bases("sd15"), text=True), tmp_path / "text.safetensors")
+
+    with pytest.raises(LivePipelineError, match=r"an earlier adapter must have the tensors of the live one; in .*text"):
+        saved_adapter_shown(live_pipeline(bases("sd15")), with_text).__enter__()

@@ -204,12 +204,31 @@ def test_no_guards_at_all_must_be_asked_for() -> None:
 def test_style_needs_a_number_and_its_standard_error(style: float | None, error: float | None) -> None:
     choice = chosen(judged(100, style, error=error))
 
-    assert (choice.training_step, choice.passing) == (None, (100,))
-    assert choice.sentence == (
-        "1 checkpoint is within all margins, but none has a style to compare: the signal style with style_se is not "
-        "measured."
-    )
+    assert (choice.training_step, choice.passing) == (100, (100,))
+    assert "How much style each has taken on is not known, since style is not measured" in choice.sentence
     assert chosen(judged(100, style, error=error), judged(200, 0.1)).training_step == 200
+
+
+def test_without_style_the_latest_that_passes_is_chosen() -> None:
+    choice = chosen(*(judged(step, None) for step in (100, 200, 300, 400)), judged(500, None, prompt=0.5))
+
+    assert (choice.training_step, choice.finalists) == (400, (400, 300, 200))
+    assert choice.sentence.startswith("Step 400: 4 checkpoints are within all margins, and it is the latest of them.")
+
+
+def test_checkpoints_that_a_small_screen_does_not_speak_against_are_finalists() -> None:
+    wide = guard("prompt", 0.02, error=0.2)
+    course = [
+        judged(100, 0.3, screen=(wide,)),
+        judged(200, 0.5, screen=(wide,)),
+        judged(300, 0.9, screen=(guard("prompt", 0.15, error=0.2),)),
+        judged(400, 0.9, screen=(wide,), action=Action.REJECT),
+    ]
+
+    choice = chosen(*course)
+
+    assert (choice.training_step, choice.finalists) == (None, (200, 100))
+    assert "not shown to be within its margin" in choice.sentence
 
 
 def test_negative_tolerance_is_refused() -> None:

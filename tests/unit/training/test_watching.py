@@ -18,7 +18,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from lorabench.errors import ExitCode, MeasurementError, SpecError
-from lorabench.records.course import Action, Course, Decision, Evaluation, PolicyState, Reason
+from lorabench.records.course import Action, Course, Decision, Evaluation, PolicyState, Reason, Settlement
 from lorabench.storage.course_folder import CourseFolder
 from lorabench.training.checkpoint_files import Listing, find_checkpoints, weights_digest
 from lorabench.training.watching import (
@@ -68,6 +68,8 @@ class World:
     while_judging: Callable[[int], None] = lambda _: None
     while_sleeping: Callable[[int], None] = lambda _: None
     actions: list[Any] | None = None
+    finalists: tuple[int, ...] = ()
+    unsettled: MeasurementError | None = None
 
     @property
     def output(self) -> Path:
@@ -99,6 +101,16 @@ class World:
         good = [one.training_step for one in evaluations if one.decision.reason is Reason.HEALTHY]
         return good[min(1, len(good) - 1)] if good else None
 
+    def settle(self, course: Course) -> Course:
+        """The last look prefers the first finalist."""
+        if self.unsettled is not None:
+            raise self.unsettled
+        if not self.finalists:
+            return course
+        best = self.finalists[0]
+        again = Settlement(suite="others", held_back=True, evaluations=(), best=best, sentence=f"It is step {best}.")
+        return course.model_copy(update={"settlement": again, "best": best})
+
     def act(self, decision: Decision) -> str:
         self.acted.append(decision)
         return "told the trainer"
@@ -120,6 +132,8 @@ class World:
             say=self.said.append,
             now=lambda: self.now,
             sleep=self.sleep,
+            finalists=lambda _evaluations: self.finalists,
+            settle=self.settle,
         )
         with self.folder.claimed():
             watch = Watch(
@@ -378,6 +392,37 @@ def test_all_stay_on_request(world: World) -> None:
     world.watch(once=True, keep="all")
 
     assert [step for step, _ in world.folder.kept_folders()] == [100, 200, 300, 400]
+
+
+# ---------------------------------------------------------------------------------------------------------- last look
+
+
+def test_finalists_are_kept_and_judged_again_at_the_end_and_that_decides(world: World) -> None:
+    for step in (100, 200, 300, 400, 500):
+        save(world.output, step)
+    world.finalists = (300, 200)
+
+    course = world.watch(once=True)
+
+    assert [step for step, _ in world.folder.kept_folders()] == [200, 300, 500]
+    assert course.best == world.course.best == 300
+    assert world.kinds()[-1] == "settled"
+    assert world.said[-1] == "It is step 300."
+    save(world.output, 600)
+    again = world.watch(once=True, last_look=False)
+    assert (again.settlement, again.best) == (None, 200), "new evaluations undo the last word"
+
+
+def test_a_last_look_that_fails_leaves_the_first_choice(world: World) -> None:
+    for step in (100, 200):
+        save(world.output, step)
+    world.unsettled = MeasurementError("a finalist must be readable; it is not")
+
+    course = world.watch(once=True)
+
+    assert (course.best, course.settlement) == (200, None)
+    assert world.kinds()[-1] == "not_settled"
+    assert world.said[-1] == "the finalists were not judged again: a finalist must be readable; it is not"
 
 
 # ------------------------------------------------------------------------------------------------------------- acting
