@@ -18,6 +18,7 @@ from lorabench import __version__
 from lorabench.errors import MeasurementError, SpecError
 from lorabench.evaluation.assembling import Evidence, assemble
 from lorabench.evaluation.baseline_gates import check_comparable
+from lorabench.evaluation.encoding import STAGE as ENCODING
 from lorabench.evaluation.encoding import Encoder
 from lorabench.evaluation.gates import configured_gates
 from lorabench.evaluation.generating import generate
@@ -81,6 +82,14 @@ class NothingPlannedError(SpecError):
             "Add B1 to the arms, or give --lora."
         )
         self.arms = tuple(arms)
+
+
+class PictureGoneError(MeasurementError):
+    """A picture went away while the run was at work."""
+
+    def __init__(self, image: Image) -> None:
+        super().__init__(f"a run's pictures must stay in the cache; that of {image.cell.key} is gone. Run again.")
+        self.image = image
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,12 +334,11 @@ class Run:
         """The pixels of an image of this run.
 
         Raises:
-            MeasurementError: It has gone from the cache.
+            PictureGoneError: It has gone from the cache.
         """
         stored = self._pictures.get(image.cache_key)
         if stored is None:
-            msg = f"a run's pictures must stay in the cache; that of {image.cell.key} is gone. Run again."
-            raise MeasurementError(msg)
+            raise PictureGoneError(image)
         return stored.picture
 
     def close(self) -> None:
@@ -383,13 +391,14 @@ class Run:
         """The training pictures after the round trip; the base's autoencoder is not asked before a picture is."""
         if self._training_set is None:
             return None
-        return look_at_training(
-            self._training_set,
-            backend=self.backend,
-            pictures=self._pictures,
-            lpips=self.judges.lpips,
-            arrays=self._arrays,
-        )
+        with self.observer.stage(ENCODING):
+            return look_at_training(
+                self._training_set,
+                backend=self.backend,
+                pictures=self._pictures,
+                lpips=self.judges.lpips,
+                arrays=self._arrays,
+            )
 
     def _texts(self, case_ids: Sequence[str]) -> list[str]:
         wanted = set(case_ids)
@@ -429,8 +438,8 @@ class Run:
         """Put every picture of the run into its folder, so that it can be moved and read anywhere."""
         for image in results.images:
             path = self.folder.picture_path(image.sha256)
-            if not path.exists():
-                write_bytes(path, to_png(self.picture(image)))
+            if not path.exists() and not self._pictures.export(image.cache_key, path):
+                raise PictureGoneError(image)
         if self._training_set is not None:
             for sha256, picture in zip(self._training_set.digests, self._training_set.pictures, strict=True):
                 path = self.folder.picture_path(sha256)

@@ -83,7 +83,9 @@ def _from_cache(plan: Plan, *, keys: Mapping[Cell, str], cache: PictureCache) ->
     for planned in plan.cells:
         stored = cache.get(keys[planned.cell])
         if stored is not None:
-            found[planned.cell] = _image(planned.cell, keys[planned.cell], stored.picture, from_cache=True)
+            found[planned.cell] = _image(
+                planned.cell, keys[planned.cell], stored.picture, sha256=stored.sha256, from_cache=True
+            )
     return found
 
 
@@ -113,14 +115,17 @@ def _collect(
             reason = otherwise if result is None else str(result.failure)
             failed.append(FailedCell(cell=cell, reason=reason))
             continue
-        images.append(_image(cell, keys[cell], result.picture, seconds=result.seconds))
+        digest = pixel_digest(result.picture)
+        images.append(_image(cell, keys[cell], result.picture, sha256=digest, seconds=result.seconds))
     return Images(made=tuple(images), failed=tuple(failed))
 
 
-def _image(cell: Cell, key: str, picture: Picture, *, from_cache: bool = False, seconds: float = 0.0) -> Image:
+def _image(
+    cell: Cell, key: str, picture: Picture, *, sha256: str, from_cache: bool = False, seconds: float = 0.0
+) -> Image:
     return Image(
         cell=cell,
-        sha256=pixel_digest(picture),
+        sha256=sha256,
         cache_key=key,
         height=picture.shape[0],
         width=picture.shape[1],

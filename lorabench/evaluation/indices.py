@@ -140,8 +140,8 @@ def palette_pull_of(
     data = [pairs[cases == case] for case in range(len(grid))]
 
     def statistic(drawn: Any) -> Any:
-        means = [np.concatenate(sample).mean(axis=0) for sample in drawn]
-        return np.array([1.0 - candidate / control for candidate, control in means])
+        means = _picture_means(drawn)  # (r, 2)
+        return 1.0 - means[:, 0] / means[:, 1]
 
     return _resampled(PALETTE_PULL, statistic, data, reference="B1", resampling=resampling)
 
@@ -166,8 +166,8 @@ def photo_bleed_of(
     lows = [float(texture_values(values, axis=axis).mean()) for axis, values in axes.items()]
 
     def statistic(drawn: Any) -> Any:
-        by_case = [np.stack([case.mean(axis=0) for case in sample]) for sample in drawn]
-        return np.array([max(_position(sample, index, lows[index]) for index in readable) for sample in by_case])
+        by_case = _case_means(drawn)  # (r, k, 4)
+        return np.max([_positions(by_case, index, lows[index]) for index in readable], axis=0)
 
     return _resampled(PHOTO_BLEED, statistic, data, reference="training", resampling=resampling)
 
@@ -189,20 +189,41 @@ def set_measurement(comparison: Comparison, *, arm: Arm, scale: float, n_picture
     )
 
 
-def _position(means: Floats, index: int, low: float) -> float:
-    """Position of the candidate between training (`low`) and base; columns are candidate, base for each axis."""
+def _case_means(drawn: Any) -> Floats:
+    """Means over seeds, (r, k, c), of resamples (r, k, s, c), or of one list of k arrays (s, c) each."""
+    if isinstance(drawn, np.ndarray):
+        return np.asarray(drawn.mean(axis=2))
+    return np.stack([[case.mean(axis=0) for case in sample] for sample in drawn])
+
+
+def _picture_means(drawn: Any) -> Floats:
+    """Means over all pictures, (r, c), of the same."""
+    if isinstance(drawn, np.ndarray):
+        return np.asarray(drawn.reshape(len(drawn), -1, drawn.shape[-1]).mean(axis=1))
+    return np.stack([np.concatenate(sample).mean(axis=0) for sample in drawn])
+
+
+def _positions(means: Floats, index: int, low: float) -> Floats:
+    """Positions (r,) of the candidate between training (`low`) and base.
+
+    `means` is (r, k, 4): sigma of candidate and base, flat fraction of candidate and base.
+    """
     axis: TextureAxis = "sigma" if index == 0 else "flat_fraction"
-    candidate = float(texture_values(means[:, 2 * index], axis=axis).mean())
-    base = float(texture_values(means[:, 2 * index + 1], axis=axis).mean())
+    candidate, base = (_row_means(texture_values(means[..., 2 * index + side], axis=axis)) for side in (0, 1))
     return (candidate - low) / (base - low)
+
+
+def _row_means(values: Floats) -> Floats:
+    """Means of rows laid out one after the other: one row alone gives the same bits as among others."""
+    return np.asarray(np.ascontiguousarray(values).mean(axis=1))
 
 
 def _resampled(
     metric: Metric, statistic: Any, data: Sequence[Any], *, reference: Reference, resampling: Resampling
 ) -> Comparison | Unmeasured:
-    """Bootstrap an index that takes lists of resamples (pull, bleed) or an array of row numbers (collapse)."""
-    vectorized = data[0].ndim == 1 and len({len(case) for case in data}) == 1
-    whole = statistic if vectorized else _one_by_one(statistic, rows=data[0].ndim == 1)
+    """Bootstrap an index of resamples stacked in one array, or, where cases differ in their seeds, of lists."""
+    vectorized = len({len(case) for case in data}) == 1
+    whole = statistic if vectorized else _one_by_one(statistic)
     try:
         interval: DifferenceInterval = two_stage_bootstrap(
             whole,
@@ -217,9 +238,9 @@ def _resampled(
     return from_interval(metric, interval, candidate_arm=Arm.CANDIDATE, reference_name=reference)
 
 
-def _one_by_one(statistic: Any, *, rows: bool) -> Any:
+def _one_by_one(statistic: Any) -> Any:
     def one(sample: Any) -> float:
-        return float(statistic(np.concatenate(sample)[None] if rows else [sample])[0])
+        return float(statistic([sample])[0])
 
     return one
 

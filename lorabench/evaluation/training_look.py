@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from lorabench.storage.pictures import PictureCache
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Training:
     """A training set, and what it looks like once it has been through the base's autoencoder.
 
@@ -43,21 +42,13 @@ class Training:
         pictures: As read from the folder.
         decoded: The same after the round trip, in the same order.
         embedded: Embeddings of the decoded pictures and their mirror images, without duplicates; None without LPIPS.
+        look: Texture, palette and composition of the decoded pictures.
     """
 
     pictures: TrainingSet
     decoded: tuple[NDArray[np.uint8], ...]
     embedded: EmbeddedSet | None
-
-    @cached_property
-    def look(self) -> TrainingLook:
-        """Texture, palette and composition of the decoded pictures."""
-        return TrainingLook(
-            sigmas=np.array([smooth_zone_sigma(picture) for picture in self.decoded]),
-            fractions=np.array([flat_fraction(picture) for picture in self.decoded]),
-            structures=np.stack([structure_descriptor(picture) for picture in self.decoded]),
-            palettes=np.stack([palette_embedding(picture, foreground_only=True) for picture in self.decoded]),
-        )
+    look: TrainingLook
 
     @property
     def compositions(self) -> NDArray[np.float32]:
@@ -82,9 +73,9 @@ def look_at_training(
     lpips: PerceptualEncoder | None,
     arrays: ArrayCache,
 ) -> Training:
-    """Send the training pictures through the base's autoencoder and embed what comes back.
+    """Send the training pictures through the base's autoencoder, embed what comes back and measure it.
 
-    Both are done once per base and kept in the caches.
+    The first two are done once per base and kept in the caches.
 
     Args:
         training: The pictures, in the size of the run.
@@ -95,7 +86,7 @@ def look_at_training(
     """
     decoded = _decoded(training, backend=backend, pictures=pictures)
     embedded = None if lpips is None else _embedded(decoded, lpips, arrays=arrays)
-    return Training(training, decoded, embedded)
+    return Training(training, decoded, embedded, look=_look(decoded))
 
 
 def _decoded(training: TrainingSet, *, backend: Backend, pictures: PictureCache) -> tuple[NDArray[np.uint8], ...]:
@@ -109,6 +100,15 @@ def _decoded(training: TrainingSet, *, backend: Backend, pictures: PictureCache)
             pictures.put(keys[index], picture, material={"round_trip": training.digests[index]})
             found[index] = picture
     return tuple(found[index] for index in range(len(keys)))
+
+
+def _look(decoded: Sequence[NDArray[np.uint8]]) -> TrainingLook:
+    return TrainingLook(
+        sigmas=np.array([smooth_zone_sigma(picture) for picture in decoded]),
+        fractions=np.array([flat_fraction(picture) for picture in decoded]),
+        structures=np.stack([structure_descriptor(picture) for picture in decoded]),
+        palettes=np.stack([palette_embedding(picture, foreground_only=True) for picture in decoded]),
+    )
 
 
 def _embedded(plain: Sequence[NDArray[np.uint8]], lpips: PerceptualEncoder, *, arrays: ArrayCache) -> EmbeddedSet:

@@ -91,7 +91,8 @@ def two_stage_bootstrap(
         rng: Source of the resamples.
         confidence_level: Two-sided, in (0, 1).
         n_resamples: Resamples to draw.
-        vectorized: Whether the statistic takes all resamples at once. All cases must then have equally many seeds.
+        vectorized: Whether the statistic takes all resamples at once. All cases must then have equally many seeds; the
+            resamples are the same either way.
 
     Returns:
         The interval. Its p-values are the levels at which the interval would just touch zero; 2000
@@ -165,11 +166,13 @@ def _draw_stacked(
 ) -> tuple[float, NDArray[np.float64]]:
     stacked = np.stack(data)  # (k, s, ...)
     k, s = stacked.shape[:2]
+    # In the order in which `_draw_ragged` draws: the same generator gives the same resamples, however they are read.
+    highs = np.repeat([k, s], [k, k * s])  # (k + k s,)
     values = []
     for start in range(0, n_resamples, CHUNK):
         r = min(CHUNK, n_resamples - start)
-        cases = rng.integers(k, size=(r, k, 1))
-        seeds = rng.integers(s, size=(r, k, s))
+        drawn = rng.integers(np.broadcast_to(highs, (r, highs.size)))
+        cases, seeds = drawn[:, :k, np.newaxis], drawn[:, k:].reshape(r, k, s)
         values.append(np.asarray(statistic(stacked[cases, seeds]), dtype=np.float64))  # (r,)
     return float(statistic(stacked[np.newaxis])[0]), np.concatenate(values)
 

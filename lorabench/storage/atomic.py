@@ -44,7 +44,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+        temporary = _temporary(path)
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         _fill(handle, content)
         temporary.replace(path)
@@ -60,6 +60,33 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Let `target` be the same file as `source`, or a copy where the disks or the rights allow no link; atomic.
+
+    Args:
+        source: A file that is only ever replaced, never written over.
+        target: Where it shall be too; its folder is made if missing, and what stands there is replaced.
+
+    Raises:
+        FileNotFoundError: There is no `source`.
+        DiskFullError: No space is left for a copy.
+        NotWritableError: The folder of `target` cannot be written.
+    """
+    temporary = _temporary(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.link(source, temporary)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        write_bytes(target, source.read_bytes())
+        return
+    try:
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)  # still there if both names were links to one file already
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, as UTF-8 and with the line ends that the text has. Errors as in `write_bytes`."""
     write_bytes(path, text.encode())
@@ -68,6 +95,11 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write plain JSON types atomically: two blanks of indent, keys as given, a newline at the end."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _temporary(path: Path) -> Path:
+    """A name beside `path` that no other process takes."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
 def _fill(handle: int, content: bytes) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from lorabench.storage.atomic import write_bytes, write_json
+from lorabench.storage.atomic import link_or_copy, write_bytes, write_json
 
 Picture = NDArray[np.uint8]
 
@@ -144,6 +144,22 @@ class PictureCache:
         write_bytes(self.path(key), to_png(picture))
         write_json(self._facts_path(key), {"sha256": sha256, "created": created, "material": dict(material)})
         return sha256
+
+    def export(self, key: str, target: Path) -> bool:
+        """Put an entry's PNG where it outlives the cache: linked, or copied where it cannot be; not decoded.
+
+        Returns:
+            Whether the entry was there.
+
+        Raises:
+            DiskFullError: No space is left.
+            NotWritableError: The folder cannot be written.
+        """
+        try:
+            link_or_copy(self.path(key), target)
+        except FileNotFoundError:
+            return False
+        return True
 
     def explain(self, key: str, *, material: Mapping[str, Any]) -> Explanation:
         """Say whether a key would be found, and in which fields it differs from the nearest entry if not."""

@@ -181,6 +181,22 @@ def test_training_pictures_as_grainy_as_the_base_leave_the_bleed_unmeasured() ->
     assert isinstance(found, Unmeasured)
 
 
+def test_cases_with_unequal_seeds_are_read_one_resample_at_a_time() -> None:
+    whole = features(texture=texture(Arm.CANDIDATE), palette=own_palette)
+    gone = Cell(arm=Arm.CANDIDATE, case="case-03", seed=1, scale=1.0)
+    whole.digest_of.pop(gone)
+    training = look(palette=own_palette(Arm.CONTROL, 2, 9))
+
+    bleed = photo_bleed_of(whole, training, scale=1.0, resampling=RESAMPLING)
+    pull = palette_pull_of(whole, training, scale=1.0, resampling=RESAMPLING)
+
+    assert isinstance(bleed, Comparison)
+    assert isinstance(pull, Comparison)
+    assert bleed.n_pairs == pull.n_pairs == N_CASES * N_SEEDS - 1
+    assert bleed.low <= bleed.estimate <= bleed.high < 0.1
+    assert pull.low <= pull.estimate <= pull.high
+
+
 def test_intervals_depend_on_the_seed_and_the_metric_alone() -> None:
     def fading(arm: Arm, case: int, seed: int) -> np.ndarray:
         share = 0.5 + 0.02 * case if arm is Arm.CANDIDATE else 1.0

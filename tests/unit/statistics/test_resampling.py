@@ -41,6 +41,35 @@ def test_vectorized_and_plain_statistics_give_the_same_interval_up_to_resampling
     assert (plain.n_clusters, plain.n_pairs, plain.method) == (12, 48, "two_stage_bootstrap")
 
 
+@pytest.mark.parametrize("s", [1, 2, 4])
+def test_vectorized_statistic_sees_the_very_resamples_of_a_plain_one(s: int) -> None:
+    # 600 resamples: more than one chunk of them.
+    seen: dict[bool, list[np.ndarray]] = {False: [], True: []}
+
+    def plain(data: list[np.ndarray]) -> float:
+        seen[False].append(np.stack(data))
+        return grand_mean(data)
+
+    def stacked(data: np.ndarray) -> Any:
+        seen[True] += list(data)
+        return stacked_mean(data)
+
+    found = [
+        two_stage_bootstrap(
+            statistic,  # type: ignore[arg-type]
+            sample(7, s),
+            rng=np.random.default_rng(3),
+            confidence_level=0.9,
+            n_resamples=600,
+            vectorized=vectorized,
+        )
+        for statistic, vectorized in ((plain, False), (stacked, True))
+    ]
+
+    assert sorted(case.tobytes() for case in seen[True]) == sorted(case.tobytes() for case in seen[False])
+    assert (found[0].low, found[0].high) == pytest.approx((found[1].low, found[1].high), rel=1e-12)
+
+
 def test_same_rng_gives_the_same_interval() -> None:
     first, second = (
         two_stage_bootstrap(

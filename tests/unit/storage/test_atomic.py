@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lorabench.errors import MeasurementError
-from lorabench.storage.atomic import write_bytes, write_json, write_text
+from lorabench.storage.atomic import link_or_copy, write_bytes, write_json, write_text
 
 
 def test_content_is_written_and_folders_are_made(tmp_path: Path) -> None:
@@ -76,4 +76,43 @@ def test_interruption_leaves_nothing_temporary(tmp_path: Path, monkeypatch: pyte
 
     with pytest.raises(KeyboardInterrupt):
         write_text(tmp_path / "x", "text")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_linked_file_is_the_same_file_and_replaces_what_was_there(tmp_path: Path) -> None:
+    write_text(tmp_path / "source", "new")
+    write_text(tmp_path / "there" / "x", "old")
+
+    for _ in range(2):
+        link_or_copy(tmp_path / "source", tmp_path / "there" / "x")
+
+    assert (tmp_path / "there" / "x").samefile(tmp_path / "source")
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["x"]
+
+
+def test_file_is_copied_where_it_cannot_be_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refused)
+    write_text(tmp_path / "source", "text")
+
+    link_or_copy(tmp_path / "source", tmp_path / "there" / "x")
+
+    assert (tmp_path / "there" / "x").read_text() == "text"
+    assert not (tmp_path / "there" / "x").samefile(tmp_path / "source")
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["x"]
+
+
+def test_linking_into_a_folder_that_is_a_file_is_named_in_the_error(tmp_path: Path) -> None:
+    write_text(tmp_path / "source", "text")
+    write_text(tmp_path / "x", "file")
+
+    with pytest.raises(MeasurementError, match=r"y must be writable; writing it into .* failed"):
+        link_or_copy(tmp_path / "source", tmp_path / "x" / "y")
+
+
+def test_file_that_is_not_there_is_not_linked(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        link_or_copy(tmp_path / "source", tmp_path / "x")
     assert list(tmp_path.iterdir()) == []

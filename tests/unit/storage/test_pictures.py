@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lorabench.errors import MeasurementError
 from lorabench.storage.pictures import Picture, PictureCache, pixel_digest
@@ -35,6 +36,18 @@ def test_picture_comes_back_to_the_last_bit_with_its_digest(cache: PictureCache)
     assert np.array_equal(stored.picture, picture_of(1))
     assert stored.sha256 == digest == pixel_digest(picture_of(1)) == cache.pixel_digest(picture_of(1))
     assert cache.has(key_of("a"))
+
+
+def test_exported_entry_outlives_the_cache(cache: PictureCache, tmp_path: Path) -> None:
+    digest = cache.put(key_of("a"), picture_of(1), material={})
+
+    assert cache.export(key_of("a"), tmp_path / "run" / "a.png")
+    assert not cache.export(key_of("b"), tmp_path / "run" / "b.png")
+    cache.clear()
+
+    with Image.open(tmp_path / "run" / "a.png") as picture:
+        assert pixel_digest(np.asarray(picture)) == digest
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["a.png"]
 
 
 def test_digest_tells_shapes_apart() -> None:
