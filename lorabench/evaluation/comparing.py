@@ -12,7 +12,7 @@ from lorabench.errors import MeasurementError
 from lorabench.records.comparison import CaseDifference, Comparison
 from lorabench.records.measurement import Measurement, Metric, Unmeasured
 from lorabench.records.plan import Arm
-from lorabench.statistics.intervals import DifferenceInterval, t_interval
+from lorabench.statistics.intervals import ROUNDING, DifferenceInterval, t_interval
 from lorabench.statistics.pairing import cluster_means, cluster_sizes, pair_correlation, paired_differences
 
 Reference = Literal["B0", "B1", "baseline", "training", "none"]
@@ -75,7 +75,6 @@ def compare(
         )
     except MeasurementError as error:
         return Unmeasured(metric=metric.name, family=family, reason=str(error))
-    means, labels = cluster_means(differences, cases)
     keys = sorted(common)
     left, right = [pairs[0][key] for key in keys], [pairs[1][key] for key in keys]
     return from_interval(
@@ -88,10 +87,15 @@ def compare(
         reference_mean=float(np.mean(right)),
         correlation=pair_correlation(left, right) if len(keys) > 2 else None,
         identical=same_pictures,
-        differences=tuple(
-            CaseDifference(case=str(case), difference=float(mean), n_pairs=int(n))
-            for case, mean, n in zip(labels, means, cluster_sizes(cases), strict=True)
-        ),
+        differences=_by_case(differences, cases),
+    )
+
+
+def _by_case(differences: NDArray[np.float64], cases: NDArray[np.str_]) -> tuple[CaseDifference, ...]:
+    means, labels = cluster_means(differences, cases)
+    return tuple(
+        CaseDifference(case=str(case), difference=float(mean), n_pairs=int(n))
+        for case, mean, n in zip(labels, means, cluster_sizes(cases), strict=True)
     )
 
 
@@ -103,9 +107,13 @@ def _interval(
     support: tuple[float, float] | None,
     bounded: bool,
 ) -> DifferenceInterval:
-    """Where all cases differ by one amount, not zero, there is no spread; the metric's bounds give the interval."""
+    """Where all cases differ by one amount, or by none, there is no spread; the metric's bounds give the interval.
+
+    That no case of a few was harmed is no proof that none would be. Where one case in ten loses everything, 43 % of
+    suites of 8 cases show not one loss; taken for [0, 0], each of them passes a margin of 0.1.
+    """
     means, _ = cluster_means(differences, cases)
-    if bounded and len(means) > 1 and means.any() and not np.ptp(means):
+    if bounded and len(means) > 1 and np.ptp(means) <= ROUNDING * np.abs(means).max():
         support = (-1.0, 1.0)
     return t_interval(differences, cases, confidence_level=confidence_level, support=support)
 

@@ -136,7 +136,7 @@ def t_interval(
         clusters: The case of each difference, shape (n,).
         confidence_level: Two-sided, in (0, 1).
         support: Smallest and largest difference that the metric can take, (-1, 1) for yes or no. None for graded
-            metrics: there the protection only costs cases.
+            metrics whose cases differ: there the protection only costs cases.
 
     Returns:
         The interval, raw sign.

@@ -121,6 +121,7 @@ class Project:
         """Write lorabench.toml; `faults` are planted in the candidate, `oracle` looks for what prompts ask."""
         kept = {"broken", "foils", *(["prompt"] if oracle else [])}
         gates = "\n".join(f"{gate.name}.enabled = false" for gate in DEFAULT_GATES if gate.name not in kept)
+        gates += "\nprompt.margin = 0.5" if oracle else ""  # six cases without a loss leave losses of 0.46 open
         text = SETTINGS.format(faults=faults, detector="oracle" if oracle else "", gates=gates)
         (self.path / "lorabench.toml").write_text(text + more, encoding="utf-8")
 

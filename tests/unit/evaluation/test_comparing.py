@@ -66,6 +66,20 @@ def test_equal_values_of_a_rate_prove_nothing_unless_the_pictures_are_the_same()
     assert (same.low, same.high) == (0.0, 0.0)
 
 
+@pytest.mark.parametrize(("n_cases", "width"), [(8, 0.369), (36, 0.097)])
+def test_equal_scores_of_different_pictures_show_no_more_than_that_few_cases_can_be_harmed(
+    n_cases: int, width: float
+) -> None:
+    halves = {(f"case-{case}", seed): 0.5 for case in range(n_cases) for seed in (1, 2)}
+
+    unseen = compared(halves, halves)
+    same = compared(halves, halves, same_pictures=True)
+
+    assert (unseen.estimate, unseen.method) == (0.0, "equal_cases")
+    assert (unseen.low, unseen.high) == pytest.approx((-width, width), abs=0.0005)
+    assert (same.low, same.high) == (0.0, 0.0)
+
+
 def test_values_of_takes_one_metric_of_one_arm() -> None:
     def number(metric: str, arm: Arm, seed: int) -> Measurement:
         return Measurement(cell=Cell(arm=arm, case="a", seed=seed), metric=metric, metric_version=1, value=float(seed))

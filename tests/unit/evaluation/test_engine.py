@@ -1,6 +1,8 @@
 import json
 from collections.abc import Iterator
 
+import numpy as np
+import PIL.Image
 import pytest
 
 from lorabench.errors import MeasurementError
@@ -14,10 +16,13 @@ from lorabench.records.plan import Arm
 from lorabench.records.results import Results
 from lorabench.storage.baselines import BaselineMissingError, BaselineStore
 from lorabench.storage.heldout import HeldOutError
+from lorabench.storage.pictures import pixel_digest
 from lorabench.storage.run_folder import RunBusyError, read_results
 
 TWO_ARMS = {"arms": ("B1", "L1")}
 NOT_ANATOMY_NOR_COPY = {"copy": {"enabled": False}, "anatomy": {"enabled": False}, "composition": {"enabled": False}}
+WIDE_PROMPT = {"prompt": {"margin": 0.5}}
+"""Six cases without a single loss still leave losses of 46 % open."""
 
 
 class CountingBackend(SyntheticBackend):
@@ -34,7 +39,7 @@ class CountingBackend(SyntheticBackend):
 def run(shared):
     """A whole run of a healthy candidate on six cases, with training pictures."""
     opened = shared.open(
-        shared.with_training(gates=NOT_ANATOMY_NOR_COPY),
+        shared.with_training(gates={**NOT_ANATOMY_NOR_COPY, **WIDE_PROMPT}),
         suite=shared.suite(*shared.cases[:6], seeds=(7,)),
         judges=shared.judges(clip=shared.clip(), lpips=shared.thumbnails()),
         command="lorabench run",
@@ -109,6 +114,9 @@ def test_run_folder_holds_every_picture(run, results: Results) -> None:
     wanted = {image.sha256 for image in results.images} | {picture.sha256 for picture in results.training}
 
     assert {path.stem for path in run.folder.pictures.glob("*.png")} == wanted
+    for path in run.folder.pictures.glob("*.png"):
+        with PIL.Image.open(path) as picture:
+            assert pixel_digest(np.asarray(picture)) == path.stem
 
 
 def test_finishing_again_gives_the_same_object_and_writes_nothing(run, results: Results) -> None:
@@ -292,6 +300,8 @@ def test_picture_that_has_gone_from_the_cache_is_an_error(lab) -> None:
         MeasurementError, match=r"must stay in the cache; that of B1/spatial-1/seed7/x0 is gone\. Run again"
     ):
         run.picture(image)
+    with pytest.raises(MeasurementError, match=r"must stay in the cache; that of B1/spatial-1/seed7/x0 is gone"):
+        run.finish()
 
 
 def test_asking_for_a_case_twice_costs_nothing(lab) -> None:
