@@ -63,8 +63,9 @@ def demonstrations(*, runs_dir: Path = Path(".lorabench/runs"), cache_dir: Path 
                 "palette",
                 "drawings in two colours, captions without colour words",
                 Outcome.FAIL,
-                ("palette", "palette-collapse"),
-                ("prompt", "foils"),
+                ("palette",),
+                # Collapse is beyond its margin by a hair: seeds, or another machine's rounding, leave it undecided.
+                ("palette-collapse", "prompt", "foils"),
             ),
         )
     ]
