@@ -27,7 +27,7 @@ from lorabench.metrics.color import (
     picture_oklab,
 )
 from lorabench.metrics.reading import Missing
-from lorabench.metrics.response import PromptResponse, collapse, distance_matrix
+from lorabench.metrics.response import distance_matrix
 from lorabench.records.measurement import Metric
 from lorabench.records.suite import PaletteCheck
 
@@ -115,19 +115,6 @@ def directions(d: int) -> Floats:
         values, axes = np.linalg.eigh(d * vectors.T @ vectors / N_PROJECTIONS)
         vectors = vectors @ (axes / np.sqrt(values)) @ axes.T
     return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
-
-
-def palette_collapse(candidate: PromptResponse, control: PromptResponse) -> float | Missing:
-    """How much less the candidate's colours follow the prompt than the control's.
-
-    Args:
-        candidate: Response of the candidate's pictures, from `distance_matrix` of their palette embeddings.
-        control: Response of the control's pictures of the same cases and seeds, in the same order.
-
-    Returns:
-        0: as responsive as the control; 1: the prompt does not matter; or why it cannot be read. See `collapse`.
-    """
-    return collapse(candidate, control)
 
 
 def mean_training_distance(vectors: NDArray[Any], training: NDArray[Any]) -> Floats:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from lorabench.metrics.color import Picture, picture_oklab
 from lorabench.metrics.reading import Missing
-from lorabench.metrics.response import PromptResponse, collapse
 from lorabench.records.measurement import Metric
 
 Floats = NDArray[np.float64]
@@ -70,19 +69,6 @@ def structure_descriptor(picture: Picture) -> NDArray[np.float32]:
     values = np.sqrt(np.stack(maps, axis=-1)).ravel()
     length = float(np.linalg.norm(values))
     return (values / length if length > 0 else values).astype(np.float32)
-
-
-def composition_collapse(candidate: PromptResponse, control: PromptResponse) -> float | Missing:
-    """How much less the candidate's compositions follow the prompt than the control's.
-
-    Args:
-        candidate: Response of the candidate's pictures, from `distance_matrix` of their structure descriptors.
-        control: Response of the control's pictures of the same cases and seeds, in the same order.
-
-    Returns:
-        0: as responsive as the control; 1: the prompt does not matter; or why it cannot be read. See `collapse`.
-    """
-    return collapse(candidate, control)
 
 
 def composition_reach(training: NDArray[Any]) -> float | Missing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
 from lorabench.errors import MeasurementError, SpecError
 from lorabench.records.results import RESULTS_SCHEMA_VERSION, Results
 from lorabench.storage.atomic import write_bytes
+from lorabench.storage.record_files import read_record
 
 if TYPE_CHECKING:
     from lorabench.records.plan import Plan
@@ -99,22 +98,6 @@ def read_results(path: Path) -> Results:
     Raises:
         ResultsFileError: It is missing, cut short, or of another schema version.
     """
-    file = path / "results.json" if path.is_dir() else path
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ResultsFileError(file, error.strerror or str(error)) from error
-    except UnicodeDecodeError as error:
-        raise ResultsFileError(file, f"not UTF-8 text ({error.reason})") from error
-    try:
-        version = json.loads(text).get("schema_version")
-    except (ValueError, AttributeError) as error:
-        raise ResultsFileError(file, f"not a JSON object ({error})") from error
-    if version != RESULTS_SCHEMA_VERSION:
-        raise ResultsFileError(file, f"schema version {version!r}")
-    try:
-        return Results.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ResultsFileError(file, f"{where}: {first['msg']}") from error
+    return read_record(
+        path, Results, name="results.json", schema_version=RESULTS_SCHEMA_VERSION, refuse=ResultsFileError
+    )

@@ -9,15 +9,10 @@ from scipy.ndimage import gaussian_filter
 from lorabench.metrics.broken import broken_reason
 from lorabench.metrics.geneval import Rules
 from lorabench.metrics.memorisation import CopyCalibration, calibrate_copies, read_copies, training_set
-from lorabench.metrics.palette import palette_collapse, palette_compliance, palette_embedding
+from lorabench.metrics.palette import palette_compliance, palette_embedding
 from lorabench.metrics.prompt_following import Sensor, prompt_exact_score, prompt_following_score, score_checks
-from lorabench.metrics.response import PromptResponse, distance_matrix
-from lorabench.metrics.structure import (
-    composition_collapse,
-    composition_copies,
-    composition_reach,
-    structure_descriptor,
-)
+from lorabench.metrics.response import PromptResponse, collapse, distance_matrix
+from lorabench.metrics.structure import composition_copies, composition_reach, structure_descriptor
 from lorabench.metrics.texture import bleed_position, flat_fraction, smooth_zone_sigma
 from lorabench.records.detection import Detection
 from lorabench.records.suite import Case, ColorCheck, ObjectCheck, PaletteCheck, RelationCheck
@@ -117,8 +112,8 @@ def test_palette_forced_to_one_hue_collapses_and_no_longer_complies() -> None:
     reference = palette_response(control, cases)
     cool = PaletteCheck(hues=((230.0, 300.0),))
 
-    assert palette_collapse(palette_response(healthy, cases), reference) < 0.3  # type: ignore[operator]
-    assert palette_collapse(palette_response(forced, cases), reference) > 0.7  # type: ignore[operator]
+    assert collapse(palette_response(healthy, cases), reference) < 0.3  # type: ignore[operator]
+    assert collapse(palette_response(forced, cases), reference) > 0.7  # type: ignore[operator]
     assert np.mean([palette_compliance(p, cool) for p in healthy[12:15]]) > 0.9
     assert np.mean([palette_compliance(p, cool) for p in forced[12:15]]) < 0.1
 
@@ -163,8 +158,8 @@ def test_compositions_locked_to_the_training_pictures_collapse() -> None:
 
     assert abs(share(healthy) - share(control)) < 0.05
     assert share(locked) - share(control) > 0.5
-    assert composition_collapse(response(healthy), response(control)) < 0.1  # type: ignore[operator]
-    assert composition_collapse(response(locked), response(control)) > 0.8  # type: ignore[operator]
+    assert collapse(response(healthy), response(control)) < 0.1  # type: ignore[operator]
+    assert collapse(response(locked), response(control)) > 0.8  # type: ignore[operator]
 
 
 CASE = Case(
