@@ -18,11 +18,13 @@ import numpy as np
 from lorabench.errors import MeasurementError
 from lorabench.judges.devices import full_precision, resolve_device, untouched_random_state
 from lorabench.judges.digests import tensors_digest
+from lorabench.judges.hub import hub_problem, in_hub_cache
 from lorabench.judges.pictures import check_pictures
 from lorabench.judges.protocols import Picture, Vectors
 from lorabench.judges.torchvision_compat import declare_missing_operators
 
 LOCAL_DIR = "local-dir:"
+HUB = "hf-hub:"
 _CLAUSE_END = re.compile(r"\s*[,;:.!?]+(?:\s+|$)|\s+[-–—]\s+|\s+and\s+")
 _BATCH = 8
 
@@ -59,6 +61,7 @@ class ClipEncoder:
         self.device = resolve_device(device)
         self.notes: tuple[str, ...] = ()
         """What was decided while loading, for the report."""
+        _check_reachable(model, pretrained)
         quick_gelu = self._settle_activation(model, pretrained)
         self._model, self._preprocess = _load(model, pretrained, quick_gelu=quick_gelu, device=self.device)
         self._tokenizer = _tokenizer(model)
@@ -203,6 +206,31 @@ class ClipEncoder:
             },
             sort_keys=True,
         )
+
+
+def _check_reachable(model: str, pretrained: str) -> None:
+    """Refuse weights of which nothing is cached and that the hub does not give, before open_clip waits for them.
+
+    Raises:
+        ClipLoadError: They are not to be had.
+    """
+    repository = model.removeprefix(HUB) if model.startswith(HUB) else _home_of(model, pretrained)
+    if not repository or in_hub_cache(repository):
+        return
+    if problem := hub_problem(repository):
+        remedy = "Name a model that this machine has or can get, or local-dir:<folder written by open_clip>."
+        raise ClipLoadError(model, f"{repository} is not in the hub's cache, and {problem}", remedy)
+
+
+def _home_of(model: str, pretrained: str) -> str:
+    """Hub id of the weights that a tag stands for; empty where they come from elsewhere."""
+    if model.startswith(LOCAL_DIR):
+        return ""
+    declare_missing_operators()
+    import open_clip
+
+    place = str(open_clip.get_pretrained_cfg(model.replace("/", "-"), pretrained).get("hf_hub", ""))
+    return place.rpartition("/")[0]
 
 
 def _load(model: str, pretrained: str, *, quick_gelu: bool, device: str) -> tuple[Any, Any]:

@@ -19,6 +19,7 @@ from lorabench.judges.boxes import Boxes, suppressed
 from lorabench.judges.color_reader import ColorReader
 from lorabench.judges.devices import full_precision, resolve_device, untouched_random_state
 from lorabench.judges.digests import tensors_digest
+from lorabench.judges.hub import hub_problem
 from lorabench.judges.pictures import check_pictures
 from lorabench.judges.protocols import Picture
 from lorabench.judges.torchvision_compat import declare_missing_operators
@@ -150,14 +151,18 @@ class _TransformersDetector:
         declare_missing_operators()
         import transformers
 
+        problem = None if Path(source).is_dir() else hub_problem(source)
+        only_here = problem is not None
         try:
-            processor = getattr(transformers, self.processor_class).from_pretrained(source)
+            processor = getattr(transformers, self.processor_class).from_pretrained(source, local_files_only=only_here)
             with untouched_random_state():
                 model, report = getattr(transformers, self.model_class).from_pretrained(
-                    source, use_safetensors=True, output_loading_info=True
+                    source, use_safetensors=True, output_loading_info=True, local_files_only=only_here
                 )
         except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+            if only_here:
+                reason = f"it is no folder and not whole in the hub's cache, and {problem}"
             raise DetectorLoadError(source, reason) from error
         absent = sorted(str(key) for key in (*report["missing_keys"], *report["mismatched_keys"]))
         if absent:
