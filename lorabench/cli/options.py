@@ -6,7 +6,7 @@ import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -17,6 +17,31 @@ if TYPE_CHECKING:
     from lorabench.records.config import Config
     from lorabench.storage.config_files import Origins
 
+Base = Annotated[str | None, typer.Option(help="Base model: folder of a diffusers pipeline, or a hub id.")]
+Lora = Annotated[str | None, typer.Option(metavar="PATH", help="The adapter under test: file or folder.")]
+Scale = Annotated[float | None, typer.Option(help="Adapter scale.")]
+Alpha = Annotated[float | None, typer.Option(help="LoRA alpha, for files that state none.")]
+Trigger = Annotated[str | None, typer.Option(help="Trigger phrase: fills {style} for the candidate.")]
+PlainStyle = Annotated[str | None, typer.Option(help="The style in plain words: fills {style} for the control.")]
+Neutral = Annotated[str | None, typer.Option(help="Fills {style} in the neutral arms; usually nothing.")]
+Detector = Annotated[str | None, typer.Option(help="oracle, owlv2:<folder or id>, grounding-dino:<folder or id>.")]
+Clip = Annotated[str | None, typer.Option(help="CLIP: open_clip model name, or local-dir:<folder>.")]
+ClipPretrained = Annotated[str | None, typer.Option(help="open_clip tag, or path to weights.")]
+LpipsWeights = Annotated[Path | None, typer.Option(metavar="FILE", help="Trunk weights of LPIPS.")]
+Device = Annotated[str | None, typer.Option(help="Where base and judges run: auto, cpu, cuda, cuda:1, mps.")]
+Dtype = Annotated[str | None, typer.Option(help="auto, float32, float16, bfloat16.")]
+BatchSize = Annotated[int | None, typer.Option(min=0, help="Most pictures made at once; 0 lets the backend choose.")]
+Seeds = Annotated[str | None, typer.Option(metavar="N,N,...", help="Instead of the suite's seeds.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first cases; the run is then partial (exit code 5).")]
+Arms = Annotated[str | None, typer.Option(metavar="ARM,...", help="Of B0, B1, L1, L0; B1 and L1 decide.")]
+BaselineName = Annotated[str | None, typer.Option("--baseline", metavar="NAME", help="Compare with this baseline too.")]
+NoBaseline = Annotated[bool, typer.Option("--no-baseline", help="Ignore the baseline of the settings.")]
+CacheOnly = Annotated[bool, typer.Option("--cache-only", help="Make no picture; those not cached count as failed.")]
+ReportPath = Annotated[
+    Path | None, typer.Option("--report", metavar="PATH", help="Report file, or folder; else in the run folder.")
+]
+NoReport = Annotated[bool, typer.Option("--no-report", help="Write no HTML page.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")]
 Suites = Annotated[
     list[str] | None,
     typer.Argument(
@@ -45,6 +70,31 @@ NoTrainingImages = Annotated[
 ]
 
 
+SETTINGS_OF: Final[Mapping[str, tuple[str, ...]]] = {
+    "base": ("model.base",),
+    "device": ("model.device", "judges.device"),
+    "dtype": ("model.dtype",),
+    "batch_size": ("model.batch_size",),
+    "lora": ("candidate.lora",),
+    "scale": ("candidate.scale",),
+    "alpha": ("candidate.alpha",),
+    "trigger": ("style.trigger",),
+    "plain_style": ("style.plain",),
+    "neutral": ("style.neutral",),
+    "training_folder": ("training_set.folder",),
+    "captions": ("training_set.captions",),
+    "detector": ("judges.detector",),
+    "clip": ("judges.clip",),
+    "clip_pretrained": ("judges.clip_pretrained",),
+    "lpips_weights": ("judges.lpips_weights",),
+    "limit": ("limit",),
+    "baseline": ("baseline",),
+    "cache_dir": ("cache_dir",),
+    "runs_dir": ("runs_dir",),
+}
+"""Parameters of commands that are settings, to the dotted keys that they set."""
+
+
 class AssignmentError(SpecError):
     """A `--set` that cannot be read."""
 
@@ -61,6 +111,15 @@ class NumbersError(SpecError):
             f"{option} must be whole numbers separated by commas; found {text!r}. Write for example 1,2,3."
         )
         self.option, self.text = option, text
+
+
+def stated_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those parameters of a command that are settings by another name, as `load_settings` takes them.
+
+    Args:
+        given: Parameter to value; None means not given. Parameters that are no settings are left out.
+    """
+    return {key: value for name, value in given.items() for key in SETTINGS_OF.get(name, ())}
 
 
 def load_settings(

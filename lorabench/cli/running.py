@@ -13,15 +13,39 @@ import typer
 from lorabench.cli import output
 from lorabench.cli.guarding import print_error
 from lorabench.cli.options import (
+    Alpha,
+    Arms,
     Assignments,
+    Base,
+    BaselineName,
+    BatchSize,
     CacheFolder,
+    CacheOnly,
     Captions,
+    Clip,
+    ClipPretrained,
     ConfigFile,
+    Detector,
+    Device,
+    Dtype,
+    Limit,
+    Lora,
+    LpipsWeights,
+    Neutral,
+    NoBaseline,
+    NoReport,
     NoTrainingImages,
+    PlainStyle,
+    Quiet,
+    ReportPath,
     RunsFolder,
+    Scale,
+    Seeds,
     Suites,
     TrainingFolder,
+    Trigger,
     load_settings,
+    stated_settings,
     whole_numbers,
     words,
 )
@@ -69,98 +93,74 @@ def run(
     ctx: typer.Context,
     suites: Suites = None,
     *,
-    base: Annotated[str | None, typer.Option(help="Base model: folder of a diffusers pipeline, or a hub id.")] = None,
-    lora: Annotated[str | None, typer.Option(metavar="PATH", help="The adapter under test: file or folder.")] = None,
-    scale: Annotated[float | None, typer.Option(help="Adapter scale.")] = None,
-    alpha: Annotated[float | None, typer.Option(help="LoRA alpha, for files that state none.")] = None,
-    trigger: Annotated[str | None, typer.Option(help="Trigger phrase: fills {style} for the candidate.")] = None,
-    plain_style: Annotated[
-        str | None, typer.Option(help="The style in plain words: fills {style} for the control.")
-    ] = None,
-    neutral: Annotated[str | None, typer.Option(help="Fills {style} in the neutral arms; usually nothing.")] = None,
+    base: Base = None,
+    lora: Lora = None,
+    scale: Scale = None,
+    alpha: Alpha = None,
+    trigger: Trigger = None,
+    plain_style: PlainStyle = None,
+    neutral: Neutral = None,
     training_folder: TrainingFolder = None,
     captions: Captions = None,
-    detector: Annotated[
-        str | None, typer.Option(help="oracle, owlv2:<folder or id>, grounding-dino:<folder or id>.")
-    ] = None,
-    clip: Annotated[str | None, typer.Option(help="CLIP: open_clip model name, or local-dir:<folder>.")] = None,
-    clip_pretrained: Annotated[str | None, typer.Option(help="open_clip tag, or path to weights.")] = None,
-    lpips_weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Trunk weights of LPIPS.")] = None,
-    device: Annotated[str | None, typer.Option(help="Where base and judges run: auto, cpu, cuda, cuda:1, mps.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="auto, float32, float16, bfloat16.")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=0, help="Most pictures made at once; 0 lets the backend choose.")
-    ] = None,
-    seeds: Annotated[str | None, typer.Option(metavar="N,N,...", help="Instead of the suite's seeds.")] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Only the first cases; the run is then partial (exit code 5).")
-    ] = None,
-    arms: Annotated[str | None, typer.Option(metavar="ARM,...", help="Of B0, B1, L1, L0; B1 and L1 decide.")] = None,
-    baseline: Annotated[str | None, typer.Option(metavar="NAME", help="Compare with this baseline too.")] = None,
-    no_baseline: Annotated[bool, typer.Option("--no-baseline", help="Ignore the baseline of the settings.")] = False,
+    detector: Detector = None,
+    clip: Clip = None,
+    clip_pretrained: ClipPretrained = None,
+    lpips_weights: LpipsWeights = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    batch_size: BatchSize = None,
+    seeds: Seeds = None,
+    limit: Limit = None,
+    arms: Arms = None,
+    baseline: BaselineName = None,
+    no_baseline: NoBaseline = False,
     cache_dir: CacheFolder = None,
     runs_dir: RunsFolder = None,
     config_file: ConfigFile = None,
     assignments: Assignments = None,
-    cache_only: Annotated[
-        bool, typer.Option("--cache-only", help="Make no picture; those not cached count as failed.")
-    ] = False,
+    cache_only: CacheOnly = False,
     style: Annotated[Format, typer.Option("--format", help="How the verdict is printed.")] = Format.HUMAN,
-    report: Annotated[
-        Path | None, typer.Option("--report", metavar="PATH", help="Report file, or folder; else in the run folder.")
-    ] = None,
-    no_report: Annotated[bool, typer.Option("--no-report", help="Write no HTML page.")] = False,
+    report: ReportPath = None,
+    no_report: NoReport = False,
     no_training_images: NoTrainingImages = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Judge an adapter against its base on held-out prompts.
 
     The same command after an interruption goes on where it stopped.
     """
-    stated = {
-        "model.base": base,
-        "model.device": device,
-        "model.dtype": dtype,
-        "model.batch_size": batch_size,
-        "candidate.lora": lora,
-        "candidate.scale": scale,
-        "candidate.alpha": alpha,
-        "style.trigger": trigger,
-        "style.plain": plain_style,
-        "style.neutral": neutral,
-        "training_set.folder": training_folder,
-        "training_set.captions": captions,
-        "judges.detector": detector,
-        "judges.clip": clip,
-        "judges.clip_pretrained": clip_pretrained,
-        "judges.lpips_weights": lpips_weights,
-        "judges.device": device,
-        "seeds": whole_numbers("--seeds", seeds),
-        "limit": limit,
-        "arms": words(arms),
-        "baseline": baseline,
-        "cache_dir": cache_dir,
-        "runs_dir": runs_dir,
-    }
+    stated = stated_settings(locals()) | {"seeds": whole_numbers("--seeds", seeds), "arms": words(arms)}
     config, _ = load_settings(stated, config_file=config_file, assignments=assignments, quiet=quiet)
     if no_baseline:
         config = config.model_copy(update={"baseline": None})
     chosen = chosen_suites(suites, config)
-    if style is Format.JUNIT and len(chosen) > 1:
-        raise OneDocumentError(len(chosen))
-    if report is not None and report.suffix and len(chosen) > 1:
-        raise OneFileError(report, len(chosen))
-    done = _evaluate_all(
-        config, chosen, command=shlex.join(["lorabench", *ctx.obj]), cache_only=cache_only, quiet=quiet
-    )
+    _check_one_page(len(chosen), style=style, report=report)
+    command = shlex.join(["lorabench", *ctx.obj])
+    done = _evaluate_all(config, chosen, command=command, cache_only=cache_only, quiet=quiet)
     judged = [one for one in done if isinstance(one, Judged)]
+    failures = [one for one in done if isinstance(one, Failure)]
     if not no_report:
         judged = _with_reports(judged, to=report, training=not no_training_images)
-    failures = [one for one in done if isinstance(one, Failure)]
     _show_all(judged, failures, style)
-    raise typer.Exit(
-        combined([*(one.results.verdict.exit_code for one in judged), *(f.error.exit_code for f in failures)])
-    )
+    raise typer.Exit(_exit_code(judged, failures))
+
+
+def _check_one_page(n_suites: int, *, style: Format, report: Path | None) -> None:
+    """Refuse one file for several suites, before anything is made.
+
+    Raises:
+        SpecError: It was asked for.
+    """
+    if n_suites > 1 and style is Format.JUNIT:
+        raise OneDocumentError(n_suites)
+    if n_suites > 1 and report is not None and report.suffix:
+        raise OneFileError(report, n_suites)
+
+
+def _exit_code(judged: Sequence[Judged], failures: Sequence[Failure]) -> int:
+    """The code of all runs together."""
+    codes = [*(one.results.verdict.exit_code for one in judged), *(one.error.exit_code for one in failures)]
+    return int(combined(codes))
 
 
 def chosen_suites(names: Sequence[str] | None, config: Config) -> list[LoadedSuite]:
@@ -262,9 +262,8 @@ def _show_all(judged: Sequence[Judged], failures: Sequence[Failure], style: Form
 
 
 def _summary(judged: Sequence[Judged], failures: Sequence[Failure]) -> dict[str, Any]:
-    codes = [*(one.results.verdict.exit_code for one in judged), *(one.error.exit_code for one in failures)]
     return {
-        "exit_code": int(combined(codes)),
+        "exit_code": _exit_code(judged, failures),
         "runs": [one.as_json() for one in judged],
         "errors": [{"suite": one.suite, "message": str(one.error)} for one in failures],
     }
