@@ -257,7 +257,7 @@ def _in_the_way(reading: GuardReading) -> str:
         return f"{reading.gate} is beyond its margin ({interval})"
     if reading.harm > reading.margin:
         return f"{reading.gate} is probably beyond its margin ({interval})"
-    return f"{reading.gate} is not shown to be within its margin ({interval}); more seeds would tell"
+    return f"{reading.gate} is not shown to be within its margin ({interval}); more prompts or seeds would tell"
 
 
 def _by_style(steps: Sequence[int], styles: Mapping[int, tuple[float, float]]) -> tuple[int, ...]:

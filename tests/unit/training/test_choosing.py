@@ -140,7 +140,7 @@ def test_no_checkpoint_passes_names_the_guard_of_the_nearest_miss() -> None:
     assert choice.excess == pytest.approx(0.01)
     assert choice.sentence == (
         "No checkpoint passes (3 judged). The nearest is step 200: prompt is not shown to be within its margin (harm "
-        "+0.09, interval +0.07 to +0.11, margin 0.1); more seeds would tell."
+        "+0.09, interval +0.07 to +0.11, margin 0.1); more prompts or seeds would tell."
     )
 
 
