@@ -24,6 +24,7 @@ class FileFormat(StrEnum):
     SUITE = "suite"
     CONFIG = "config"
     RESULTS = "results"
+    COURSE = "course"
     BASELINE = "baseline"
 
 

@@ -59,7 +59,10 @@ def gate(
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, or their results.json.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Run folders or their results.json; also folders of courses."),
+    ],
     to: Annotated[
         Path | None,
         typer.Option(
@@ -67,19 +70,27 @@ def report(
         ),
     ] = None,
     no_training_images: NoTrainingImages = False,
-    max_edge: Annotated[int, typer.Option(min=16, max=4096, help="Longest edge of the pictures, in pixels.")] = 256,
+    max_edge: Annotated[
+        int | None,
+        typer.Option(min=16, max=4096, help="Longest edge of the pictures, in pixels: 256, of courses 128."),
+    ] = None,
 ) -> None:
-    """Render the HTML page of runs again, from their results and pictures alone."""
-    read = [read_judged(run) for run in runs]
-    for one, target in zip(read, report_targets(to, read), strict=True):
+    """Render the HTML page of runs, or of the courses of trainings, again: from their files alone."""
+    courses = [run for run in runs if is_course(run)]
+    if courses and to is not None and _is_page(to) and len(runs) > 1:
+        raise OneFileError(to, len(runs))
+    read = [read_judged(run) for run in runs if run not in courses]
+    for one, target in zip(read, report_targets(to, read) if read else [], strict=True):
         write_report(
             one.results,
             folder=one.results_path.parent,
             target=target,
             training=not no_training_images,
-            max_edge=max_edge,
+            max_edge=max_edge or 256,
         )
         output.data(str(target))
+    for course in courses:
+        output.data(str(_write_course(course, to=to, max_edge=max_edge or 128)))
 
 
 def compare(
@@ -113,6 +124,13 @@ def read_judged(run: Path) -> Judged:
     return Judged(read_results(path), path, page if page.is_file() else None)
 
 
+def is_course(path: Path) -> bool:
+    """Whether this is the course of a training and no run: its folder, or its `course.json`."""
+    if path.is_dir():
+        return (path / "course.json").is_file() and not (path / "results.json").exists()
+    return path.name == "course.json"
+
+
 def report_targets(to: Path | None, judged: list[Judged]) -> list[Path]:
     """Where each run's page goes: the file asked for, a file in the folder asked for, or the run folder.
 
@@ -121,7 +139,7 @@ def report_targets(to: Path | None, judged: list[Judged]) -> list[Path]:
     """
     if to is None:
         return [one.results_path.with_name("report.html") for one in judged]
-    if to.suffix.lower() not in (".html", ".htm"):
+    if not _is_page(to):
         return [to / f"{one.results.run_id}.html" for one in judged]
     if len(judged) > 1:
         raise OneFileError(to, len(judged))
@@ -133,6 +151,20 @@ def write_report(results: Results, *, folder: Path, target: Path, training: bool
     from lorabench.report.html import write_html
 
     write_html(results, target, picture=pictures_of(folder), training_images_included=training, max_edge=max_edge)
+
+
+def _is_page(path: Path) -> bool:
+    return path.suffix.lower() in (".html", ".htm")
+
+
+def _write_course(course: Path, *, to: Path | None, max_edge: int) -> Path:
+    """The page of a course: in its folder, in the file asked for, or in the folder asked for under the course's own."""
+    from lorabench.training.course_page import PAGE, write_course_page
+
+    folder = (course if course.is_dir() else course.parent).resolve()
+    if to is None or _is_page(to):
+        return write_course_page(course, to=to, max_edge=max_edge)
+    return write_course_page(course, to=to / f"{folder.parent.name}-{folder.name}-{PAGE}", max_edge=max_edge)
 
 
 def _change(change: GateChange) -> dict[str, Any]:

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lorabench.records.plan import Arm
 from lorabench.records.results import Results
-from lorabench.report import notation
 from lorabench.report.case_view import CaseReader, CaseView
-from lorabench.report.interval_drawing import draw_interval
-from lorabench.report.run_view import (
-    family_table,
-    missing_rows,
-    pictures_left_over,
-    set_table,
-    tally,
-    tone,
-)
+from lorabench.report.page import asset, content_security_policy, environment
+from lorabench.report.run_view import family_table, missing_rows, pictures_left_over, set_table, tally
 from lorabench.report.thumbnails import PictureSource, make_thumbnails
 
 OPEN_SEEDS = 2
@@ -63,8 +50,8 @@ def render_html(
     reader = CaseReader(results)
     cases = reader.read_all()
     shown = shown_pictures(cases, training_images_included=training_images_included)
-    style, script = _asset("css", "report.css"), _asset("js", "report.js")
-    template = _environment().get_template("report.html.j2")
+    style, script = asset("css", "report.css"), asset("js", "report.js")
+    template = environment().get_template("report.html.j2")
     return template.render(
         results=results,
         reader=reader,
@@ -124,34 +111,6 @@ def shown_pictures(cases: Iterable[CaseView], *, training_images_included: bool)
     return shown
 
 
-def content_security_policy(*, style: str, script: str) -> str:
-    """A policy that lets the page show embedded pictures and run exactly these two texts, and nothing else.
-
-    Args:
-        style: Content of the one `<style>` element.
-        script: Content of the one `<script>` element.
-
-    Returns:
-        The value of a `Content-Security-Policy`.
-    """
-    return (
-        "default-src 'none'; img-src data:; "
-        f"style-src '{_source_hash(style)}'; script-src '{_source_hash(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def mark_phrase(text: str, phrase: str) -> Markup:
-    """Escape a prompt and put the style phrase in it into `<mark>`.
-
-    >>> str(mark_phrase("a dog, ohwx <b>", "ohwx"))
-    'a dog, <mark>ohwx</mark> &lt;b&gt;'
-    """
-    if not phrase:
-        return Markup.escape(text)
-    return Markup("<mark>{}</mark>").format(phrase).join(text.split(phrase))
-
-
 def _facts(results: Results) -> Mapping[str, Any]:
     return {
         "tally": tally(results),
@@ -164,43 +123,3 @@ def _facts(results: Results) -> Mapping[str, Any]:
         "suite_digest": results.suite.content_digest(),
         "results_digest": results.content_digest(),
     }
-
-
-def _source_hash(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
-
-
-@cache
-def _asset(folder: str, name: str) -> str:
-    return resources.files("lorabench.report").joinpath(folder, name).read_text(encoding="utf-8")
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("lorabench.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.globals.update(
-        number=notation.number,
-        given=notation.given,
-        signed=notation.signed,
-        interval=notation.interval,
-        p_value=notation.p_value,
-        percent=notation.percent,
-        counted=notation.counted,
-        seconds=notation.seconds,
-        metric_words=notation.metric_words,
-        against=notation.against,
-        direction=notation.direction,
-        hex_colors=notation.hex_colors,
-        draw_interval=draw_interval,
-        mark_phrase=mark_phrase,
-        tone=tone,
-        zip=zip,
-    )
-    return environment

@@ -91,6 +91,18 @@ def interval(low: float, high: float) -> str:
     return f"{signed(low)} to {signed(high)}"
 
 
+def margins(value: float) -> str:
+    """A harm in units of its margin: two decimals, the sign always written.
+
+    >>> margins(0.1234), margins(-1.6), margins(0.0001), margins(-0.0001)
+    ('+0.12', '−1.60', '0.00', '0.00')
+    """
+    text = f"{abs(value):.2f}"
+    if float(text) == 0:
+        return text
+    return f"{MINUS}{text}" if value < 0 else f"+{text}"
+
+
 def p_value(value: float | None) -> str:
     """A probability; below a thousandth only that it is below.
 

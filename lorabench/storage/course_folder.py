@@ -1,8 +1,8 @@
 """One training's course on disk: what was judged, what happened, and our own copies of checkpoints.
 
 `course.json` is the truth and changes whole or not at all: an evaluation is in it or was never made. `events.jsonl`
-grows by a line per event and is for people and tools. `kept/<training step>/` holds adapters out of reach of the
-trainer's pruning.
+grows by a line per event and is for people and tools. `loss.json` is the training's own loss, condensed.
+`kept/<training step>/` holds adapters out of reach of the trainer's pruning.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
 from lorabench.errors import MeasurementError, SpecError
 from lorabench.records.course import COURSE_SCHEMA_VERSION, Course
 from lorabench.storage.atomic import DiskFullError, NotWritableError, write_bytes
+from lorabench.storage.record_files import read_record
 
 KEPT_NAMES: Final = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors", "adapter_config.json")
 """What is kept of a checkpoint's folder."""
@@ -87,6 +87,7 @@ class CourseFolder:
         self.folder = folder
         self.course_path = folder / "course.json"
         self.events_path = folder / "events.jsonl"
+        self.loss_path = folder / "loss.json"
         self.kept = folder / "kept"
         self._clock = clock
 
@@ -152,6 +153,22 @@ class CourseFolder:
                 _append_line(log.fileno(), line)
         except OSError as error:
             raise _told(error, self.events_path, n_bytes=len(line)) from error
+
+    def save_loss(self, state: Mapping[str, Any]) -> None:
+        """Store what is remembered of the training's own loss, whole or not at all.
+
+        Args:
+            state: Plain JSON of bounded size, `LossTrend.state_dict()`.
+        """
+        write_bytes(self.loss_path, json.dumps(state, separators=(",", ":"), allow_nan=False).encode())
+
+    def loss(self) -> dict[str, Any] | None:
+        """What `save_loss` stored; None where there is nothing that can be read."""
+        try:
+            state = json.loads(self.loss_path.read_bytes())
+        except (OSError, ValueError):
+            return None
+        return state if isinstance(state, dict) else None
 
     def events(self) -> list[dict[str, Any]]:
         """All events, oldest first. A line that a crash cut short comes as `{"kind": "torn", "text": ...}`."""
@@ -242,7 +259,7 @@ class CourseFolder:
         while (place := self.folder / "earlier" / str(number)).joinpath(self.course_path.name).exists():
             number += 1
         place.mkdir(parents=True, exist_ok=True)
-        for path in (self.kept, self.events_path, self.course_path):
+        for path in (self.kept, self.events_path, self.loss_path, self.course_path):
             if path.exists():
                 path.rename(place / path.name)
 
@@ -253,25 +270,7 @@ def read_course(path: Path) -> Course:
     Raises:
         CourseFileError: It is missing, cut short, or of another schema version.
     """
-    file = path / "course.json" if path.is_dir() else path
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise CourseFileError(file, error.strerror or str(error)) from error
-    except UnicodeDecodeError as error:
-        raise CourseFileError(file, f"not UTF-8 text ({error.reason})") from error
-    try:
-        version = json.loads(text).get("schema_version")
-    except (ValueError, AttributeError) as error:
-        raise CourseFileError(file, f"not a JSON object ({error})") from error
-    if version != COURSE_SCHEMA_VERSION:
-        raise CourseFileError(file, f"schema version {version!r}")
-    try:
-        return Course.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise CourseFileError(file, f"{where}: {first['msg']}") from error
+    return read_record(path, Course, name="course.json", schema_version=COURSE_SCHEMA_VERSION, refuse=CourseFileError)
 
 
 def _append_line(handle: int, line: bytes) -> None:

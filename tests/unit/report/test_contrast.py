@@ -6,11 +6,12 @@ from importlib import resources
 import pytest
 
 CSS = resources.files("lorabench.report").joinpath("css/report.css").read_text(encoding="utf-8")
+COURSE_CSS = resources.files("lorabench.report").joinpath("css/course.css").read_text(encoding="utf-8")
 ON_PAGE = ("ink", "soft", "link", "pass", "fail", "maybe", "none", "worse", "better")
 
 
-def palette(dark: bool) -> dict[str, str]:
-    light_block, dark_block = re.findall(r":root\s*{(.*?)}", CSS, flags=re.DOTALL)[:2]
+def palette(dark: bool, css: str = CSS) -> dict[str, str]:
+    light_block, dark_block = re.findall(r":root\s*{(.*?)}", css, flags=re.DOTALL)[:2]
     colors = dict(re.findall(r"--([a-z-]+):\s*(#[0-9a-f]{6})", light_block))
     return colors | (dict(re.findall(r"--([a-z-]+):\s*(#[0-9a-f]{6})", dark_block)) if dark else {})
 
@@ -54,3 +55,14 @@ def test_marked_words_are_readable_and_focus_is_visible(dark: bool) -> None:
 
     assert contrast(colors["mark-ink"], colors["mark"]) >= 4.5
     assert contrast(colors["focus"], colors["paper"]) >= 3
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_words_of_a_course_are_readable(dark: bool) -> None:
+    colors = palette(dark) | palette(dark, COURSE_CSS)
+
+    for ground in ("paper", "sheet", "sunk"):
+        assert contrast(colors["best"], colors[ground]) >= 4.5
+        assert contrast(colors["onset"], colors[ground]) >= 4.5
+    assert contrast(colors["best"], colors["best-tint"]) >= 4.5
+    assert contrast(colors["ink"], colors["best-tint"]) >= 7

@@ -23,6 +23,7 @@ from lorabench.storage.course_folder import (
     OtherCourseError,
     read_course,
 )
+from lorabench.storage.schemas import schemas
 
 IDENTITY = "a" * 64
 OTHER = "b" * 64
@@ -385,3 +386,48 @@ def test_course_file_is_plain_json(folder: CourseFolder) -> None:
     folder.save(course(100))
 
     assert json.loads(folder.course_path.read_text(encoding="utf-8"))["evaluations"][0]["training_step"] == 100
+
+
+# --------------------------------------------------------------------------------------------------------- the loss
+
+
+def test_loss_comes_back_and_changes_whole(folder: CourseFolder) -> None:
+    state = {"block_size": 16, "blocks": [{"first": 1, "last": 16, "n": 16, "level": 0.5}]}
+
+    folder.save_loss({"block_size": 8})
+    folder.save_loss(state)
+
+    assert folder.loss() == state
+    assert {path.name for path in folder.folder.iterdir()} == {"loss.json"}
+
+
+def test_loss_that_is_not_there_or_cannot_be_read_is_none(folder: CourseFolder) -> None:
+    missing = folder.loss()
+    folder.folder.mkdir(parents=True, exist_ok=True)
+    folder.loss_path.write_text('{"blocks": [', encoding="utf-8")
+    torn = folder.loss()
+    folder.loss_path.write_text("[1]", encoding="utf-8")
+
+    assert missing is torn is folder.loss() is None
+
+
+def test_restart_moves_the_loss_aside_with_its_course(folder: CourseFolder) -> None:
+    folder.save(course(100))
+    folder.save_loss({"block_size": 16})
+
+    folder.load(OTHER, restart=True)
+
+    assert folder.loss() is None
+    assert (folder.folder / "earlier" / "1" / "loss.json").is_file()
+
+
+def test_course_file_is_what_its_published_schema_says(folder: CourseFolder) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(schemas()["course"])
+    folder.save(course(100, 200))
+
+    stored = json.loads(folder.course_path.read_bytes())
+
+    assert validator.is_valid(stored)
+    assert not validator.is_valid({**stored, "bset": 100})
+    assert not validator.is_valid({**stored, "schema_version": 2})

@@ -1,0 +1,86 @@
+"""What all HTML pages share: templates, style, and the policy that forbids them every request."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from importlib import resources
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from lorabench.report import notation
+from lorabench.report.interval_drawing import draw_interval
+from lorabench.report.run_view import tone
+
+
+def content_security_policy(*, style: str, script: str | None = None) -> str:
+    """A policy that lets a page show embedded pictures and use exactly these two texts, and nothing else.
+
+    Args:
+        style: Content of the one `<style>` element.
+        script: Content of the one `<script>` element; None for a page that runs none.
+
+    Returns:
+        The value of a `Content-Security-Policy`.
+    """
+    runs = "" if script is None else f" script-src '{_source_hash(script)}';"
+    return (
+        f"default-src 'none'; img-src data:; style-src '{_source_hash(style)}';{runs} "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def mark_phrase(text: str, phrase: str) -> Markup:
+    """Escape a prompt and put the style phrase in it into `<mark>`.
+
+    >>> str(mark_phrase("a dog, ohwx <b>", "ohwx"))
+    'a dog, <mark>ohwx</mark> &lt;b&gt;'
+    """
+    if not phrase:
+        return Markup.escape(text)
+    return Markup("<mark>{}</mark>").format(phrase).join(text.split(phrase))
+
+
+@cache
+def asset(folder: str, name: str) -> str:
+    """Text of a file that is shipped beside the templates."""
+    return resources.files("lorabench.report").joinpath(folder, name).read_text(encoding="utf-8")
+
+
+@cache
+def environment() -> Environment:
+    """Templates that escape everything and refuse unknown names."""
+    found = Environment(
+        loader=PackageLoader("lorabench.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    found.globals.update(
+        number=notation.number,
+        given=notation.given,
+        signed=notation.signed,
+        interval=notation.interval,
+        margins=notation.margins,
+        p_value=notation.p_value,
+        percent=notation.percent,
+        counted=notation.counted,
+        seconds=notation.seconds,
+        metric_words=notation.metric_words,
+        against=notation.against,
+        direction=notation.direction,
+        hex_colors=notation.hex_colors,
+        draw_interval=draw_interval,
+        mark_phrase=mark_phrase,
+        tone=tone,
+        zip=zip,
+    )
+    return found
+
+
+def _source_hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
