@@ -87,6 +87,8 @@ class Surroundings:
     """Training steps to keep for the last look."""
     settle: Callable[[Course], Course] = lambda course: course
     """The last look: the finalists judged again."""
+    recorded: Callable[[Evaluation], object] = lambda _evaluation: None
+    """Told of every evaluation once it is on disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +314,7 @@ class Watch:
             seconds=round(evaluation.seconds, 3),
             best=best,
         )
+        self._outside.recorded(evaluation)
 
     def _wanted(self, evaluations: Sequence[Evaluation], *, best: int | None) -> set[int] | None:
         """Training steps to keep: the best, the finalists, the alarmed or rejected, the last; None keeps all."""

@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from lorabench.cli import watching
 from lorabench.cli.watching import Judging, JudgingFailedError
 from lorabench.errors import MeasurementError, SpecError
-from lorabench.records.course import Action, Course, Decision, Evaluation, GuardReading, PolicyState, Reason
+from lorabench.records.course import Action, Course, Decision, Evaluation, GuardReading, PolicyState, Reason, Settlement
 from lorabench.storage.course_folder import CourseFolder
 
 IDENTITY = "a" * 64
@@ -78,8 +78,17 @@ def says(monkeypatch: pytest.MonkeyPatch) -> dict[int, Action | Exception]:
         good = [one.training_step for one in evaluations if one.decision.action is Action.CONTINUE]
         return good[-1] if good else None
 
+    def finalists(evaluations: Sequence[Evaluation]) -> tuple[int, ...]:
+        return tuple(one.training_step for one in evaluations[:1])
+
+    def settle(course: Course) -> Course:
+        first = course.evaluations[0].training_step
+        sentence = f"Judged again, step {first} is the best."
+        again = Settlement(suite="finalists", held_back=True, evaluations=(), best=first, sentence=sentence)
+        return course.model_copy(update={"settlement": again, "best": first})
+
     def make(config: object, *, observer: object) -> Judging:
-        return Judging(judge, said.get(-1, IDENTITY), best)  # type: ignore[arg-type]
+        return Judging(judge, said.get(-1, IDENTITY), best, finalists, settle)  # type: ignore[arg-type]
 
     monkeypatch.setattr(watching, "make_judging", make)
     return said
@@ -111,6 +120,40 @@ def test_once_judges_what_is_there_and_prints_the_course(says, call, project: An
     assert "a library's remark" in done.stderr
     course = CourseFolder(project.folder / ".lorabench/course").load(IDENTITY)
     assert [one.training_step for one in course.evaluations] == [500, 1000]
+
+
+@pytest.mark.parametrize(("option", "best"), [((), 1000), (("--finalists",), 500), (("--no-finalists",), 1000)])
+def test_finalists_of_a_single_look_are_judged_again_on_request(says, call, project: Any, option, best) -> None:
+    for training_step in (500, 700, 1000):
+        save(project.folder / "output", training_step)
+
+    done = call("watch", "output", "--once", *option, "--format", "json")
+
+    assert json.loads(done.stdout)["best"] == best
+    assert ("Judged again, step 500 is the best." in done.stderr) is (best == 500)
+    assert (project.folder / ".lorabench/course/kept/500").is_dir(), "a finalist is kept until it is judged again"
+
+
+def test_trackers_are_told_of_every_evaluation(says, call, project: Any) -> None:
+    for training_step in (500, 1000):
+        save(project.folder / "output", training_step)
+
+    done = call("watch", "output", "--once", "--set", 'course.trackers=["tensorboard"]')
+
+    assert done.exit_code == 0, done.stderr
+    folder = project.folder / ".lorabench/course/trackers"
+    (log,) = [path for path in folder.rglob("events.out.*") if b"lorabench/prompt/harm" in path.read_bytes()]
+    assert log.read_bytes().count(b"lorabench/action") == 2
+
+
+def test_an_unknown_tracker_is_told_before_anything_is_judged(says, call, project: Any) -> None:
+    save(project.folder / "output", 500)
+
+    done = call("watch", "output", "--once", "--set", 'course.trackers=["tensorbord"]')
+
+    assert done.exit_code == 2
+    assert "found 'tensorbord'. Did you mean 'tensorboard'?" in " ".join(done.stderr.split())
+    assert not (project.folder / ".lorabench/course/course.json").exists()
 
 
 def test_quiet_json_is_json_and_nothing_else(says, call, project: Any) -> None:
@@ -288,7 +331,12 @@ def test_real_judge_stops_a_training_that_forgets_the_second_object(
     call, project: Any, base: str, code: int, action: Action
 ) -> None:
     save(project.folder / "output", 500)
-    settings = ("statistics.n_resamples=100", "course.suite=pairs.lora.yaml", "course.confirmations=1")
+    settings = (
+        "statistics.n_resamples=100",
+        "gates.prompt.margin=0.1",
+        "course.suite=pairs.lora.yaml",
+        "course.confirmations=1",
+    )
     options = [word for setting in settings for word in ("--set", setting)]
 
     done = call("watch", "output", "--once", "--on-stop", "echo now > stopped", "--base", base, *options)
