@@ -65,6 +65,10 @@ CacheFolder = Annotated[
     Path | None, typer.Option("--cache-dir", metavar="FOLDER", help="Cache of pictures and features.")
 ]
 RunsFolder = Annotated[Path | None, typer.Option("--runs-dir", metavar="FOLDER", help="Where run folders go.")]
+ScreenSuite = Annotated[str | None, typer.Option("--suite", help="Suite of the screen: a shipped name, or a file.")]
+CourseDir = Annotated[
+    Path | None, typer.Option("--course-dir", metavar="FOLDER", help="Where history and kept checkpoints go.")
+]
 NoTrainingImages = Annotated[
     bool, typer.Option("--no-training-images", help="Leave pictures of the training set out of the page.")
 ]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -80,35 +81,66 @@ class OnePromptError(SpecError):
         self.suite, self.n_cases = suite, n_cases
 
 
+class NotPilotedError(SpecError):
+    """A pilot that measured no spread for a gate."""
+
+    def __init__(self, path: Path, gate: str, known: Sequence[str]) -> None:
+        super().__init__(
+            f"a pilot must have measured the spread of the gate's differences; {path} has none above 0 for {gate!r}. "
+            f"It has some for: {', '.join(known) or 'no gate'}. Name one of them, or state --sd."
+        )
+        self.path, self.gate = path, gate
+
+
+Cases = Annotated[int | None, typer.Option(min=2, help="Prompts of a screen; else those of course.suite.")]
+SeedsPerCase = Annotated[int | None, typer.Option(min=1, help="Seeds per prompt of a screen; else course.n_seeds.")]
+Margin = Annotated[float | None, typer.Option(min=1e-9, help="Largest harm tolerated; else that of the gate.")]
+Sd = Annotated[
+    float | None,
+    typer.Option(min=1e-9, help="Spread of a paired difference between seeds of one prompt; else 3 margins."),
+]
+CaseSd = Annotated[
+    float | None, typer.Option(min=0, help="Spread of the true difference between prompts; else 1 margin.")
+]
+Wobble = Annotated[
+    float | None, typer.Option(min=0, help="Spread of the true harm between healthy checkpoints; else 0.3 margins.")
+]
+Shape = Annotated[
+    NoiseShape, typer.Option(help="Shape of both spreads; skewed ones test what t-intervals take for granted.")
+]
+PilotFile = Annotated[
+    Path | None, typer.Option("--pilot", metavar="FILE", help="Spreads and prompts of a pilot, where none are stated.")
+]
+GateName = Annotated[str, typer.Option("--gate", help="Whose margin, and whose spreads in the pilot.")]
+Gates = Annotated[int, typer.Option(min=1, max=8, help="Guards; harm lies in one of them.")]
+Checkpoints = Annotated[int, typer.Option(min=1, max=1000, help="Checkpoints of a training.")]
+Onset = Annotated[int, typer.Option(min=1, help="Checkpoint at which harm begins.")]
+Drops = Annotated[str, typer.Option(metavar="N,...", help="Lasting harms, in margins.")]
+Dips = Annotated[str, typer.Option(metavar="N,...", help="Harms of one checkpoint only, in margins.")]
+Runs = Annotated[int, typer.Option(min=10, max=1_000_000, help="Trainings simulated per line.")]
+Seed = Annotated[int, typer.Option(min=0, help="Equal seeds give equal numbers.")]
+Printed = Annotated[TableFormat, typer.Option("--format", help="How it is printed.")]
+
+
 def power(
     *,
-    cases: Annotated[int | None, typer.Option(min=2, help="Prompts of a screen; else those of course.suite.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds per prompt of a screen; else course.n_seeds.")] = None,
-    margin: Annotated[
-        float | None, typer.Option(min=1e-9, help="Largest harm tolerated; else that of the prompt gate.")
-    ] = None,
-    sd: Annotated[
-        float | None,
-        typer.Option(min=1e-9, help="Spread of a paired difference between seeds of one prompt; else 3 margins."),
-    ] = None,
-    case_sd: Annotated[
-        float | None, typer.Option(min=0, help="Spread of the true difference between prompts; else 1 margin.")
-    ] = None,
-    wobble: Annotated[
-        float | None,
-        typer.Option(min=0, help="Spread of the true harm between healthy checkpoints; else 0.3 margins."),
-    ] = None,
-    noise: Annotated[
-        NoiseShape, typer.Option(help="Shape of both spreads; skewed ones test what t-intervals take for granted.")
-    ] = NoiseShape.NORMAL,
-    gates: Annotated[int, typer.Option(min=1, max=8, help="Guards; harm lies in one of them.")] = 4,
-    checkpoints: Annotated[int, typer.Option(min=1, max=1000, help="Checkpoints of a training.")] = 20,
-    onset: Annotated[int, typer.Option(min=1, help="Checkpoint at which harm begins.")] = 9,
-    drops: Annotated[str, typer.Option(metavar="N,...", help="Lasting harms, in margins.")] = "1.5,2,3",
-    dips: Annotated[str, typer.Option(metavar="N,...", help="Harms of one checkpoint only, in margins.")] = "2,3",
-    runs: Annotated[int, typer.Option(min=10, max=1_000_000, help="Trainings simulated per line.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal numbers.")] = 1,
-    style: Annotated[TableFormat, typer.Option("--format", help="How it is printed.")] = TableFormat.HUMAN,
+    cases: Cases = None,
+    seeds: SeedsPerCase = None,
+    margin: Margin = None,
+    sd: Sd = None,
+    case_sd: CaseSd = None,
+    wobble: Wobble = None,
+    pilot: PilotFile = None,
+    gate: GateName = DEFAULT_GATE,
+    noise: Shape = NoiseShape.NORMAL,
+    gates: Gates = 4,
+    checkpoints: Checkpoints = 20,
+    onset: Onset = 9,
+    drops: Drops = "1.5,2,3",
+    dips: Dips = "2,3",
+    runs: Runs = 1000,
+    seed: Seed = 1,
+    style: Printed = TableFormat.HUMAN,
     config_file: ConfigFile = None,
     assignments: Assignments = None,
 ) -> None:
@@ -124,13 +156,13 @@ def power(
 
     from lorabench.training.simulation import Design, Noise, simulate_all
 
-    tolerated = _margin(config) if margin is None else margin
-    spreads = {
-        name: SPREADS[name] * tolerated if given is None else given
-        for name, given in (("sd", sd), ("case_sd", case_sd), ("wobble", wobble))
-    }
+    piloted = _piloted(pilot, gate)
+    tolerated = _margin(config, gate) if margin is None else margin
+    stated = {"sd": sd, "case_sd": case_sd, "wobble": wobble}
+    given = piloted | {name: value for name, value in stated.items() if value is not None}
+    spreads = {name: given.get(name, SPREADS[name] * tolerated) for name in SPREADS}
     design = Design(
-        n_cases=_cases(config) if cases is None else cases,
+        n_cases=cases or int(piloted.get("cases", 0)) or _cases(config),
         n_seeds=config.course.n_seeds if seeds is None else seeds,
         seed_sd=spreads["sd"],
         case_sd=spreads["case_sd"],
@@ -294,12 +326,35 @@ def in_margins(option: str, text: str, *, least: float) -> tuple[float, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _margin(config: Config) -> float:
-    from lorabench.evaluation.gates import DEFAULT_GATES
+def _margin(config: Config, gate: str) -> float:
+    from lorabench.evaluation.gates import DEFAULT_GATES, UnknownGateError
 
-    changed = config.gates.get(DEFAULT_GATE)
-    default = next(gate.margin for gate in DEFAULT_GATES if gate.name == DEFAULT_GATE)
+    changed = config.gates.get(gate)
+    default = next((one.margin for one in DEFAULT_GATES if one.name == gate), None)
+    if default is None:
+        raise UnknownGateError(gate)
     return default if changed is None or changed.margin is None else changed.margin
+
+
+def _piloted(path: Path | None, gate: str) -> dict[str, float]:
+    """What a pilot found for a gate, by the name of the option that states it.
+
+    Raises:
+        PilotFileError: The file cannot be read.
+        NotPilotedError: It has no paired differences for the gate.
+    """
+    if path is None:
+        return {}
+    from lorabench.storage.pilot_files import read_pilot
+
+    pilot = read_pilot(path)
+    advised = {one.advice.gate: one.difference for one in pilot.metrics if one.advice is not None}
+    known = [name for name, difference in advised.items() if difference is not None and difference.seed_sd is not None]
+    difference = advised.get(gate)
+    if difference is None or difference.seed_sd is None or not difference.seed_sd.value > 0:
+        raise NotPilotedError(path, gate, known)
+    found = {"sd": difference.seed_sd.value, "cases": float(difference.n_cases)}
+    return found if difference.case_sd is None else found | {"case_sd": difference.case_sd.value}
 
 
 def _cases(config: Config) -> int:
