@@ -25,6 +25,7 @@ class FileFormat(StrEnum):
     CONFIG = "config"
     RESULTS = "results"
     COURSE = "course"
+    PILOT = "pilot"
     BASELINE = "baseline"
 
 

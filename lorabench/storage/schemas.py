@@ -1,4 +1,4 @@
-"""JSON Schemas of the files people and programs exchange: suite, settings, results, course, baseline."""
+"""JSON Schemas of the files people and programs exchange: suite, settings, results, course, pilot, baseline."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from lorabench.records.baseline import BASELINE_SCHEMA_VERSION, Baseline
 from lorabench.records.config import Config
 from lorabench.records.course import COURSE_SCHEMA_VERSION, Course
+from lorabench.records.pilot import PILOT_SCHEMA_VERSION, Pilot
 from lorabench.records.results import RESULTS_SCHEMA_VERSION, Results
 from lorabench.records.suite import SUITE_SCHEMA_VERSION, Suite
 
@@ -20,6 +21,7 @@ _FILES: Final[dict[str, tuple[type[BaseModel], int, str]]] = {
     "config": (Config, CONFIG_SCHEMA_VERSION, "Settings (`lorabench.toml`, `[tool.lorabench]`)."),
     "results": (Results, RESULTS_SCHEMA_VERSION, "What one run found out (`results.json`)."),
     "course": (Course, COURSE_SCHEMA_VERSION, "What was judged and decided along a training (`course.json`)."),
+    "pilot": (Pilot, PILOT_SCHEMA_VERSION, "How much each metric scatters on one base (`lorabench pilot`)."),
     "baseline": (Baseline, BASELINE_SCHEMA_VERSION, "Accepted numbers of an earlier run."),
 }
 

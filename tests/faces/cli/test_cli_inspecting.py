@@ -114,7 +114,7 @@ def test_list_gates_shows_the_margins_of_the_settings(shared: Any) -> None:
     assert "copy" not in [gate["name"] for gate in listed]
 
 
-@pytest.mark.parametrize("name", ["suite", "config", "results", "course", "baseline"])
+@pytest.mark.parametrize("name", ["suite", "config", "results", "course", "pilot", "baseline"])
 def test_schema_prints_the_published_schema(shared: Any, name: str) -> None:
     assert shared.call("schema", name).stdout == schema_text(name)
 
