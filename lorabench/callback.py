@@ -14,34 +14,43 @@ Training is left as it was found, to the bit. A failed evaluation is recorded as
 
 from __future__ import annotations
 
-import math
 import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import ValidationError
 
 from lorabench.records.config import Config
 from lorabench.records.course import Action, Course, Decision, Evaluation, PolicyState, Reason
 from lorabench.storage.course_folder import CourseFolder, OtherCourseError
 from lorabench.training import policy
-from lorabench.training.choosing import Choice, choose
+from lorabench.training.cadence import Cadence, Look
+from lorabench.training.choosing import Choice
+from lorabench.training.guard_errors import NotRestoredError
+from lorabench.training.live_signals import Signals
 from lorabench.training.loss_trend import FindingKind, LossTrend, divided
 from lorabench.training.ranks import Ranks
+from lorabench.training.subjects import Subject, subject_of
+from lorabench.training.trackers import PREFIX, Destination, destinations
 
 if TYPE_CHECKING:
     from lorabench.evaluation.judge_set import JudgeSet
     from lorabench.evaluation.observer import Observer
+    from lorabench.generation.adapter_switch import AdapterSwitch, AdapterWriter
     from lorabench.records.suite import Suite
     from lorabench.training.checkpoint_judging import CheckpointJudge
-    from lorabench.training.loss import Encoded
+    from lorabench.training.live_course import LiveCourse
 
 STATE_VERSION: Final = 1
-DRIFT_PROMPTS: Final = 8
-"""Prompts of the suite on which the drift is read; four forwards each."""
 _SCREEN_HELD: Final = "it was judged before"
-_NOTHING, _EVALUATE, _DECIDED = range(3)
+_TOLD_SETTINGS: Final = {"every_n_steps", "budget", "confirmations", "window", "stop"}
+"""Settings of the course that its log of events names."""
+_DECIDED: Final = 1 + max(Look)
+"""What the leader tells the other processes when it decided without a look."""
 
 
 class Monitor:
@@ -50,7 +59,8 @@ class Monitor:
     Attributes:
         decision: The last decision; CONTINUE before the first.
         course: All evaluations so far.
-        optimizer: As given; may be set later, where a trainer makes it.
+        pipeline, adapter, optimizer, ema, modules: As given; may be set until the first hook, where a trainer makes
+            them.
     """
 
     def __init__(
@@ -58,40 +68,53 @@ class Monitor:
         config: Config,
         *,
         suite: Suite,
-        pipeline: Any,
+        pipeline: Any = None,
         adapter_name: str = "default",
+        adapter: AdapterSwitch | AdapterWriter | None = None,
         optimizer: Any = None,
         ema: Any = None,
+        ema_parameters: Sequence[Any] = (),
+        modules: Sequence[Any] = (),
+        final_suite: Suite | None = None,
         judges: JudgeSet | None = None,
         observer: Observer | None = None,
         log: Callable[..., None] | None = None,
+        trackers: Sequence[Any] = (),
     ) -> None:
         """Keep what is needed. The first call of a hook opens the course.
 
         Args:
             config: Settings; `[course]` says how often and how strictly.
             suite: Held-out prompts.
-            pipeline: A diffusers pipeline around the modules in training.
+            pipeline: A diffusers pipeline around the modules in training; None judges the file that `adapter` writes.
             adapter_name: Name of the adapter in training.
+            adapter: How it is switched and saved, where it is not one of peft's.
             optimizer: For optimisers with modes of their own (schedule-free).
             ema: Averaged weights, if those are what will be saved.
+            ema_parameters: What the average was made from, where it cannot be found out.
+            modules: Modules in training that the pipeline does not hold; left as they were, too.
+            final_suite: Prompts on which finalists are judged again; None takes those of `[course]`.
             judges: Instead of the configured ones.
             observer: Hears of progress.
             log: Called with a mapping of numbers and `step=`, as `accelerator.log` is.
+            trackers: Names or open trackers of accelerate's (`accelerator.trackers`), on top of those of `[course]`.
+
+        Raises:
+            SpecError: A tracker is unknown or not installed.
         """
         self.config, self.suite, self.pipeline = config, suite, pipeline
-        self.adapter_name, self.optimizer, self._ema = adapter_name, optimizer, ema
-        self._judges, self._observer, self._log = judges, observer, log
+        self.adapter_name, self.optimizer, self.ema = adapter_name, optimizer, ema
+        self.adapter, self.modules, self._ema_parameters = adapter, tuple(modules), tuple(ema_parameters)
+        self._final_suite, self._judges, self._observer = final_suite, judges, observer
         self._folder = CourseFolder(config.course.folder)
+        course = config.course
+        self._destinations = destinations(
+            (*course.trackers, *trackers), project=course.tracker_project, folder=course.folder, log=log
+        )
         self._open = ExitStack()
-        self._judge: CheckpointJudge | None = None
-        self._course: Course | None = None
+        self._opened: _Opened | None = None
         self._loss = LossTrend()
-        self._encoded: Encoded | None = None
-        self._later: dict[int, Evaluation] = {}
-        self._next_step = config.course.every_n_steps
-        self._clock: tuple[float, int] | None = None
-        self._step_seconds = 0.0
+        self._cadence = Cadence(config.course)
         self.decision = Decision(sentence="Nothing was judged yet.", training_step=0)
 
     @classmethod
@@ -99,7 +122,7 @@ class Monitor:
         cls,
         config: Config | Mapping[str, object] | Path | str | None = None,
         *,
-        pipeline: Any,
+        pipeline: Any = None,
         adapter_name: str = "default",
         **more: Any,
     ) -> Monitor:
@@ -128,9 +151,7 @@ class Monitor:
     @property
     def course(self) -> Course:
         """Opens the course if it is not open yet."""
-        self._ensure_open()
-        assert self._course is not None
-        return self._course
+        return self._ensure_open().live.course
 
     @property
     def should_stop(self) -> bool:
@@ -144,10 +165,10 @@ class Monitor:
         return None if best is None or best.kept is None else Path(best.kept)
 
     def choice(self) -> Choice:
-        """The best checkpoint and why, or the guard that stood in the way of every one."""
-        from lorabench.training.checkpoint_judging import STYLE
+        """The best checkpoint and why, or the guard that stood in the way of every one; settled if it was."""
+        from lorabench.training.settling import choice_of
 
-        return choose(self.course.evaluations, style_signal=STYLE)
+        return choice_of(self.course)
 
     def on_train_begin(self) -> Decision:
         """Open the course, encode the suite's prompts, and test before the first step that the adapter is the base."""
@@ -170,67 +191,111 @@ class Monitor:
             The decision that holds now.
         """
         ranks = Ranks.here()
-        word = self._word(training_step, loss, grad_norm) if ranks.leads else _NOTHING
+        word = self._word(training_step, loss, grad_norm) if ranks.leads else int(Look.NOTHING)
         word = ranks.agree(word)
-        if word == _EVALUATE and ranks.leads:
-            self.evaluate(training_step)
-        if word != _NOTHING:
+        if ranks.leads:
+            if word == Look.SCREEN:
+                self.evaluate(training_step)
+            elif word == Look.SIGNALS:
+                self._read_signals(training_step)
+        if word != Look.NOTHING:
             self.decision = ranks.share(self.decision)
         return self.decision
 
     def _word(self, training_step: int, loss: Any, grad_norm: Any) -> int:
         """What the leader tells the other processes about this step."""
         self._ensure_open()
-        self._time_step(training_step)
+        self._cadence.step(training_step)
         if loss is not None and not self._loss_is_finite(training_step, loss, grad_norm):
             return _DECIDED
-        return _EVALUATE if training_step >= self._next_step else _NOTHING
+        return int(self._cadence.due(training_step))
 
     def on_checkpoint(self, path: Path | str, training_step: int) -> Decision:
         """Tell of a checkpoint that was written; the live adapter is judged now if it was not at this step.
 
-        With several processes, call it on all of them.
+        Where pictures would cost more than the budget, only the loss and the drift are read, and the log of events
+        says so. With several processes, call it on all of them.
         """
         ranks = Ranks.here()
         if ranks.leads:
-            self.evaluate(training_step, checkpoint=str(path))
+            self._checkpoint_written(str(path), training_step)
         self.decision = ranks.share(self.decision)
         return self.decision
 
+    def _checkpoint_written(self, path: str, training_step: int) -> None:
+        live = self._ensure_open().live
+        if self._cadence.affordable(training_step) or live.known(training_step) is not None:
+            self.evaluate(training_step, checkpoint=path)
+            return
+        self._folder.event("postponed", training_step=training_step, checkpoint=path, budget=self.config.course.budget)
+        self._read_signals(training_step)
+
     def evaluate(self, training_step: int, *, checkpoint: str | None = None) -> Decision:
-        """Judge the live adapter now, whatever the cadence; on this process alone."""
-        self._ensure_open()
-        started = time.perf_counter()
+        """Judge the live adapter now, whatever cadence and budget; on this process alone."""
+        opened, started = self._ensure_open(), time.perf_counter()
         file = self._folder.folder / "live" / f"checkpoint-{training_step}" / "pytorch_lora_weights.safetensors"
         evaluation, state = self._judged(file, training_step=training_step)
         if evaluation is None:
-            self._name_checkpoint(training_step, checkpoint)
+            if checkpoint is not None:
+                opened.live.name_checkpoint(training_step, checkpoint)
             return self.decision
-        evaluation = evaluation.model_copy(update={"checkpoint": checkpoint})
-        self._record(evaluation, file=file, policy_state=state)
-        self._schedule(training_step, seconds=time.perf_counter() - started)
+        seconds = evaluation.seconds or time.perf_counter() - started
+        evaluation = evaluation.model_copy(update={"checkpoint": checkpoint, "seconds": seconds})
+        evaluation = opened.live.record(evaluation, file=file, policy_state=state)
+        self.decision = evaluation.decision
+        self._report(evaluation)
+        opened.subject.rest(opened.judge)
+        self._cadence.screened(training_step, seconds=time.perf_counter() - started)
         return self.decision
 
-    def _name_checkpoint(self, training_step: int, checkpoint: str | None) -> None:
-        """A checkpoint was written after its weights had been judged: note where it is."""
-        if checkpoint is None:
-            return
-        evaluations = tuple(
-            one.model_copy(update={"checkpoint": checkpoint}) if one.training_step == training_step else one
-            for one in self.course.evaluations
-        )
-        self._course = self.course.model_copy(update={"evaluations": evaluations})
-        self._folder.save(self._course)
+    def finish(self, *, settle: bool = True) -> Choice:
+        """Judge the finalists again, close the course and say which checkpoint is the best; only rank 0 knows.
 
-    def finish(self) -> Choice:
-        """Close the course and say which checkpoint is the best; only rank 0 knows."""
+        Args:
+            settle: Whether to judge them again: up to `[course]` `finalists` checkpoints on `final_seeds` seeds of
+                prompts that no screen used. The adapter is left as it is now.
+        """
         if not Ranks.here().leads:
             return Choice(training_step=None, sentence="Rank 0 has the course.")
+        if settle and self.course.settlement is None:
+            self._settle()
         choice = self.choice()
-        self._folder.event("finished", best=choice.training_step, sentence=choice.sentence)
+        facts = {"share": self._cadence.share, "judging_seconds": round(self._cadence.judging_seconds, 3)}
+        self._folder.save_loss(self._loss.state_dict())
+        self._folder.event("finished", best=choice.training_step, sentence=choice.sentence, **facts)
+        self._tell(lambda tracker: tracker.finish())
+        self._destinations = ()
+        self._write_page()
         self._open.close()
-        self._clock = None
+        self._cadence.pause()
         return choice
+
+    def _write_page(self) -> None:
+        """The course as one page beside it; what keeps it from being written is noted."""
+        from lorabench.training.course_page import write_course_page
+
+        try:
+            write_course_page(self._folder.folder)
+        except Exception as error:  # a face: the training is over, what it made must not be lost by a page
+            self._folder.event("no_page", reason=_in_words(error))
+
+    def _settle(self) -> None:
+        """Judge the finalists again; what keeps that from being done is noted, and the first choice stands."""
+        from lorabench.training.settling import settle_course
+
+        opened, suite = self._ensure_open(), self._last_prompts()
+        try:
+            with self._undisturbed():
+                settled = settle_course(self.course, judge=opened.judge, suite=suite, shown=opened.subject.shown)
+        except NotRestoredError:
+            raise
+        except Exception as error:  # a face: the training is over, what it made must not be lost by a last look
+            _free_memory()
+            self._folder.event("not_settled", reason=_in_words(error))
+            return
+        if settled.settlement is not None:
+            opened.live.save(settled)
+            self._folder.event("settled", best=settled.best, sentence=settled.settlement.sentence)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed training needs; for `accelerator.register_for_checkpointing`. Empty but on rank 0."""
@@ -240,7 +305,7 @@ class Monitor:
             "version": STATE_VERSION,
             "course": self.course.model_dump(mode="json"),
             "loss": self._loss.state_dict(),
-            "next_step": self._next_step,
+            **self._cadence.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any], *, restart: bool = False) -> None:
@@ -255,148 +320,186 @@ class Monitor:
         """
         if not Ranks.here().leads:
             return
-        self._ensure_open()
-        assert self._judge is not None
-        stored = Course.model_validate(state["course"])
-        if stored.identity != self._judge.identity:
-            if not restart:
-                raise OtherCourseError(self._folder.folder, found=stored.identity, expected=self._judge.identity)
-            stored = Course(identity=self._judge.identity)
-        stored = _without_pruned_copies(stored)
-        # What was judged after the stored moment, on disk, stays known: equal weights are not judged twice.
-        kept = [one for one in self.course.evaluations if one not in stored.evaluations]
-        self._later = {one.training_step: one for one in kept}
-        self._course = stored
-        self._folder.save(stored)
-        if stored.evaluations:
-            self.decision = stored.evaluations[-1].decision
+        opened = self._ensure_open(restart=restart)
+        opened.live.restore(state["course"], identity=opened.judge.identity, restart=restart)
+        if self.course.evaluations:
+            self.decision = self.course.evaluations[-1].decision
         self._loss = LossTrend.from_state(state["loss"])
-        self._next_step = int(state["next_step"])
+        self._cadence.load_state_dict(state)
 
-    def _ensure_open(self) -> None:
-        if self._course is not None:
+    def set_back(self, training_step: int) -> None:
+        """The training goes on from this step, or begins anew at 0, with no state of ours from that moment.
+
+        What was judged later belongs to other weights and leaves the course; it stays known, so that equal weights are
+        not judged twice.
+
+        Args:
+            training_step: Optimiser steps done.
+        """
+        if not Ranks.here().leads:
             return
-        from lorabench.generation.live_backend import LiveBackend
-        from lorabench.training.checkpoint_judging import CheckpointJudge
+        self._ensure_open().live.set_back(training_step)
+        left = self.course.evaluations
+        nothing = Decision(sentence="Nothing was judged yet.", training_step=0)
+        self.decision = left[-1].decision if left else nothing
+        self._loss = LossTrend()
+        self._cadence.next_screen = training_step + self.config.course.every_n_steps
 
-        backend = LiveBackend(
-            self.pipeline,
+    def _ensure_open(self, *, restart: bool = False) -> _Opened:
+        if self._opened is not None:
+            return self._opened
+        from lorabench.training.checkpoint_judging import CheckpointJudge
+        from lorabench.training.live_course import LiveCourse
+
+        subject = subject_of(
+            self.config,
+            suite=self.suite,
+            pipeline=self.pipeline,
             adapter_name=self.adapter_name,
-            base=self.config.model.base,
-            batch_size=self.config.model.batch_size,
-            cache_dir=self.config.cache_dir,
+            adapter=self.adapter,
         )
-        self._backend = backend
-        self._judge = CheckpointJudge(
-            self.config, suite=self.suite, backend=backend, judges=self._judges, observer=self._observer
+        judge = CheckpointJudge(
+            self.config, suite=self.suite, backend=subject.backend, judges=self._judges, observer=self._observer
         )
         self._open.enter_context(self._folder.claimed())
-        self._course = self._folder.load(self._judge.identity)
-        if self._course.evaluations:
-            last = self._course.evaluations[-1]
+        course = self._folder.load(judge.identity, restart=restart)
+        if course.evaluations:
+            last = course.evaluations[-1]
             self.decision = last.decision
-            self._next_step = last.training_step + self.config.course.every_n_steps
-        self._prepare()
+            self._cadence.next_screen = last.training_step + self.config.course.every_n_steps
+            self._take_up_loss()
+        live = LiveCourse(self._folder, course, settings=self.config.course)
+        opened = _Opened(judge=judge, subject=subject, live=live)
+        self._prepare(opened)
+        self._opened = opened
+        self._destinations = self._tell(lambda tracker: tracker.start())
+        return opened
 
-    def _prepare(self) -> None:
+    def _take_up_loss(self) -> None:
+        """The loss trend of a training that goes on without a stored state of ours."""
+        if (state := self._folder.loss()) is not None:
+            with suppress(ValidationError):
+                self._loss = LossTrend.from_state(state)
+
+    def _last_prompts(self) -> Suite:
+        """Prompts on which the finalists are judged again."""
+        from lorabench.training.settling import final_suite
+
+        if self._final_suite is None:
+            self._final_suite = final_suite(self.config.course, self.suite)
+        return self._final_suite
+
+    def _prepare(self, opened: _Opened) -> None:
         """Encode the prompts while the text encoders are here; before the first step, test adapter against base."""
         from lorabench.records.plan import Arm
+
+        style, course = self.config.style, self.config.course
+        cases = [*self.suite.cases, *(self._last_prompts().cases if course.finalists else ())]
+        texts = [case.render(style.of(arm)) for case in cases for arm in (Arm.CONTROL, Arm.CANDIDATE)]
+        with self._undisturbed():
+            facts = opened.subject.prepare(texts)
+            found = opened.subject.signals()
+        self._folder.event(
+            "opened",
+            identity=opened.judge.identity,
+            suite=self.suite.name,
+            base=Path(self.config.model.base).name,
+            **course.model_dump(include=_TOLD_SETTINGS),
+            **facts,
+            **found.values,
+            unmeasured=found.unmeasured,
+        )
+
+    @contextmanager
+    def _undisturbed(self) -> Iterator[None]:
         from lorabench.training.guard import undisturbed
 
-        style = self.config.style
-        texts = [case.render(style.of(arm)) for case in self.suite.cases for arm in (Arm.CONTROL, Arm.CANDIDATE)]
-        with undisturbed(self.pipeline, optimizer=self.optimizer):
-            self._backend.encode_prompts(texts, settings=self.config.generation)
-            equal = self._backend.step_zero_equals_base()
-            signals, reasons = self._drift()
-        self._folder.event("opened", identity=self.course.identity, equals_base=equal, **signals, unmeasured=reasons)
+        guard = undisturbed(
+            self.pipeline,
+            modules=self.modules,
+            optimizer=self.optimizer,
+            ema=self.ema,
+            ema_parameters=self._ema_parameters,
+        )
+        with guard, nullcontext() if self.adapter is None else self.adapter.room():
+            yield
 
-    def _drift(self) -> tuple[dict[str, float], dict[str, str]]:
-        """How far the network has moved on the suite's prompts without the style, or why that is not known."""
-        from lorabench.errors import MeasurementError
-        from lorabench.training.loss import Encoded, drift_reading
-
-        self._encoded = self._encoded or Encoded()
-        prompts = [case.render(self.config.style.neutral) for case in self.suite.cases[:DRIFT_PROMPTS]]
+    def _read_signals(self, training_step: int) -> None:
+        """Loss and drift alone, between two screens."""
+        started = time.perf_counter()
         try:
-            reading = drift_reading(self.pipeline, prompts, settings=self.config.generation, encoded=self._encoded)
-        except MeasurementError as error:
-            return {}, {"drift": str(error)}
-        return reading.signals("drift"), {}
+            with self._undisturbed():
+                found = self._ensure_open().subject.signals()
+        except NotRestoredError:
+            raise
+        except Exception as error:  # a face: whatever a look does, training is not ended by it
+            _free_memory()
+            found = Signals(unmeasured={"signals": _in_words(error)})
+        self._folder.event("signals", training_step=training_step, **found.values, unmeasured=found.unmeasured)
+        numbers = {f"{PREFIX}{name}": value for name, value in found.values.items()}
+        if numbers:
+            self._tell(lambda tracker: tracker.numbers(training_step, numbers))
+        if found.not_finite is not None:
+            self._stop_at_once(Reason.NOT_FINITE, training_step, detail=found.not_finite)
+        self._cadence.read(training_step, seconds=time.perf_counter() - started)
 
     def _judged(self, file: Path, *, training_step: int) -> tuple[Evaluation | None, PolicyState]:
         """The evaluation, or None where equal weights were judged at this step before."""
         from lorabench.generation.adapter import read_adapter
-        from lorabench.generation.live_backend import save_live_adapter
         from lorabench.training.checkpoint_judging import unmeasured_evaluation
-        from lorabench.training.guard import undisturbed
-        from lorabench.training.guard_errors import NotRestoredError
 
-        assert self._judge is not None
-        course = self.course
+        opened = self._ensure_open()
         try:
-            with undisturbed(self.pipeline, optimizer=self.optimizer, ema=self._ema):
-                save_live_adapter(self.pipeline, file, adapter_name=self.adapter_name)
-                known = self._known(training_step)
+            with self._undisturbed():
+                opened.subject.save(file)
+                known = opened.live.known(training_step)
                 if known is not None and known.adapter_digest == read_adapter(file).info.digest:
                     self._folder.event("known", training_step=training_step, reason=_SCREEN_HELD)
                     return self._known_again(known)
-                course = self._without_from(training_step)
-                evaluation, state = self._judge.judge_file(file, training_step=training_step, course=course)
-                signals, reasons = self._drift()
+                course = opened.live.before(training_step)
+                evaluation, state = opened.judge.judge_file(file, training_step=training_step, course=course)
+                found = opened.subject.signals()
             update = {
-                "signals": {**evaluation.signals, **signals},
-                "unmeasured": {**evaluation.unmeasured, **reasons},
+                "signals": {**evaluation.signals, **found.values},
+                "unmeasured": {**evaluation.unmeasured, **found.unmeasured},
             }
             return evaluation.model_copy(update=update), state
         except NotRestoredError:
             raise  # the training was disturbed: going on would train something else
         except Exception as error:  # a face: whatever an evaluation does, training is not ended by it
             _free_memory()
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
             settings = self.config.course
-            return unmeasured_evaluation(
-                training_step, checkpoint=None, reason=reason, settings=settings
-            ), course.policy
-
-    def _known(self, training_step: int) -> Evaluation | None:
-        found = (one for one in self.course.evaluations if one.training_step == training_step)
-        return next(found, None) or self._later.get(training_step)
+            failed = unmeasured_evaluation(training_step, checkpoint=None, reason=_in_words(error), settings=settings)
+            return failed, self.course.policy
 
     def _known_again(self, known: Evaluation) -> tuple[Evaluation | None, PolicyState]:
-        from lorabench.training.checkpoint_judging import replay
-
-        if known in self.course.evaluations:
+        live = self._ensure_open().live
+        if known in live.course.evaluations:
             self.decision = known.decision
-            return None, self.course.policy
-        return known, replay((*self.course.evaluations, known), self.config.course)
+            return None, live.course.policy
+        return known, live.policy_after(known)
 
-    def _without_from(self, training_step: int) -> Course:
-        """The course before a step: what a training that was set back had judged later belongs to other weights."""
-        from lorabench.training.checkpoint_judging import replay
+    def _tell(self, send: Callable[[Destination], None]) -> tuple[Destination, ...]:
+        """Tell every tracker and return those that took it; what one draws from global generators is put back."""
+        if not self._destinations:
+            return ()
+        from lorabench.training.guard_state import Generators
 
-        earlier = tuple(one for one in self.course.evaluations if one.training_step < training_step)
-        if len(earlier) == len(self.course.evaluations):
-            return self.course
-        dropped = [one.training_step for one in self.course.evaluations if one.training_step >= training_step]
-        self._folder.event("superseded", training_steps=dropped)
-        state = replay(earlier, self.config.course)
-        self._course = self.course.model_copy(update={"evaluations": earlier, "policy": state})
-        return self._course
+        generators, told = Generators(), []
+        try:
+            for tracker in self._destinations:
+                try:
+                    send(tracker)
+                except Exception as error:  # a face: whatever a tracker does, training is not ended by it
+                    self._folder.event("tracker_failed", tracker=tracker.name, reason=_in_words(error))
+                else:
+                    told.append(tracker)
+        finally:
+            generators.restore()
+        return tuple(told)
 
-    def _record(self, evaluation: Evaluation, *, file: Path, policy_state: PolicyState) -> None:
-        from lorabench.training.checkpoint_judging import STYLE
-
-        if file.exists():
-            kept = self._folder.keep(evaluation.training_step, file)
-            evaluation = evaluation.model_copy(update={"kept": str(kept)})
-        evaluations = (*self.course.evaluations, evaluation)
-        choice = choose(evaluations, style_signal=STYLE)
-        self._course = self.course.model_copy(
-            update={"evaluations": evaluations, "policy": policy_state, "best": choice.training_step}
-        )
-        self._folder.save(self._course)
-        self.decision = evaluation.decision
+    def _report(self, evaluation: Evaluation) -> None:
+        """Say in the log of events and to trackers what was found."""
         self._folder.event(
             "evaluated",
             training_step=evaluation.training_step,
@@ -405,43 +508,10 @@ class Monitor:
             sentence=evaluation.decision.sentence,
             seconds=round(evaluation.seconds, 3),
         )
-        if finding := divided(self._loss, evaluations):
+        self._folder.save_loss(self._loss.state_dict())
+        if finding := divided(self._loss, self.course.evaluations):
             self._folder.event("loss", training_step=finding.training_step, finding="divided", says=finding.sentence)
-        if self._log is not None:
-            self._log(_numbers(evaluation), step=evaluation.training_step)
-        self._prune()
-
-    def _prune(self) -> None:
-        """Keep the best, the alarmed and the last; all if asked."""
-        if self.config.course.keep == "all":
-            return
-        evaluations = self.course.evaluations
-        steps = {one.training_step for one in evaluations if one.alarmed} | {evaluations[-1].training_step}
-        if self.course.best is not None:
-            steps.add(self.course.best)
-        gone = set(self._folder.prune(steps))
-        if gone:
-            left = tuple(
-                one.model_copy(update={"kept": None}) if one.training_step in gone else one for one in evaluations
-            )
-            self._course = self.course.model_copy(update={"evaluations": left})
-            self._folder.save(self._course)
-
-    def _schedule(self, training_step: int, *, seconds: float) -> None:
-        """The next evaluation: after the configured number of steps, or later where that would cost too much time."""
-        settings = self.config.course
-        steps = settings.every_n_steps
-        if self._step_seconds > 0:
-            steps = max(steps, math.ceil(seconds / settings.budget / self._step_seconds))
-        self._next_step = training_step + steps
-        self._clock = None
-
-    def _time_step(self, training_step: int) -> None:
-        now = time.perf_counter()
-        if self._clock is not None and training_step > self._clock[1]:
-            seconds = (now - self._clock[0]) / (training_step - self._clock[1])
-            self._step_seconds = seconds if not self._step_seconds else 0.9 * self._step_seconds + 0.1 * seconds
-        self._clock = (now, training_step)
+        self._tell(lambda tracker: tracker.evaluated(evaluation, runs_dir=self._folder.folder / "runs"))
 
     def _loss_is_finite(self, training_step: int, loss: Any, grad_norm: Any) -> bool:
         findings = self._loss.add(training_step, float(loss), None if grad_norm is None else float(grad_norm))
@@ -449,25 +519,28 @@ class Monitor:
             self._folder.event("loss", training_step=training_step, finding=str(finding.kind), says=finding.sentence)
         bad = [finding for finding in findings if finding.kind is FindingKind.NOT_FINITE]
         if bad:
-            self.decision = policy.hard_stop(Reason.NOT_FINITE, training_step=training_step, detail=bad[0].sentence)
+            self._stop_at_once(Reason.NOT_FINITE, training_step, detail=bad[0].sentence)
         return not bad
 
+    def _stop_at_once(self, reason: Reason, training_step: int, *, detail: str) -> None:
+        self.decision = policy.hard_stop(
+            reason, training_step=training_step, detail=detail, settings=self.config.course
+        )
+        facts = {"action": str(self.decision.action), "reason": str(reason), "sentence": self.decision.sentence}
+        self._folder.event("stopped", training_step=training_step, **facts)
 
-def _numbers(evaluation: Evaluation) -> dict[str, float]:
-    """What a tracker draws."""
-    numbers = {f"lorabench/{name}": value for name, value in evaluation.signals.items()}
-    for reading in evaluation.screen:
-        numbers[f"lorabench/{reading.gate}/harm"] = reading.harm
-    return numbers
+
+@dataclass
+class _Opened:
+    """What is there once the course is open."""
+
+    judge: CheckpointJudge
+    subject: Subject
+    live: LiveCourse
 
 
-def _without_pruned_copies(course: Course) -> Course:
-    """A stored state may name copies that the training went on to prune before it was set back."""
-    evaluations = (
-        one if one.kept is None or Path(one.kept).exists() else one.model_copy(update={"kept": None})
-        for one in course.evaluations
-    )
-    return course.model_copy(update={"evaluations": tuple(evaluations)})
+def _in_words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
 
 
 def _free_memory() -> None:

@@ -105,6 +105,10 @@ TRAINERS = Registry(
     {
         "huggingface": "lorabench.training.trainers.huggingface:MonitorCallback",
         "lightning": "lorabench.training.trainers.lightning:MonitorCallback",
+        "sd-scripts": "lorabench.training.trainers.kohya:KohyaMonitor",
+        "ai-toolkit": "lorabench.training.trainers.ai_toolkit:ToolkitMonitor",
+        "onetrainer": "lorabench.training.trainers.onetrainer:OneTrainerMonitor",
+        "simpletuner": "lorabench.training.trainers.simpletuner:SimpleTunerMonitor",
     },
 )
 """Each name leads to what hangs a `Monitor` on that trainer: a callback, made by calling it with the monitor."""

@@ -12,12 +12,14 @@ import typer
 
 from lorabench import __version__
 from lorabench.cli import (
+    attaching,
     baselines,
     caching,
     course,
     demonstration,
     diagnosing,
     listing,
+    pilot,
     planning_power,
     reporting,
     running,
@@ -72,12 +74,16 @@ app.command("gate")(reporting.gate)
 app.command("report")(reporting.report)
 app.command("compare")(reporting.compare)
 app.command("watch")(watching.watch)
+app.command("attach", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(
+    attaching.attach
+)
 app.command("history")(course.history)
 app.add_typer(baselines.app, name="baseline")
 app.add_typer(listing.app, name="list")
 app.add_typer(weights.app, name="weights")
 app.add_typer(caching.app, name="cache")
 app.command("schema")(listing.schema)
+app.command("pilot")(pilot.pilot)
 app.command("power")(planning_power.power)
 app.command("doctor")(diagnosing.doctor)
 
@@ -94,8 +100,11 @@ def main() -> None:
 def _quieten_libraries(arguments: Sequence[str], environ: MutableMapping[str, str], *, terminal: bool) -> None:
     """Keep other libraries' remarks, and bars that nobody wants, off stderr; what the user has set stays.
 
-    Their bars stay on a terminal, where they show the download of a base; the demo downloads none.
+    Their bars stay on a terminal, where they show the download of a base; the demo downloads none. What a training
+    script says is its own.
     """
+    if "attach" in arguments:
+        return
     for library in ("DIFFUSERS", "TRANSFORMERS"):
         environ.setdefault(f"{library}_VERBOSITY", "error")
     if not terminal or {"demo", "-q", "--quiet"} & set(arguments):

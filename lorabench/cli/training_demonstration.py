@@ -20,7 +20,8 @@ LEARNING_RATE: Final = 5e-4
 MOST_STEPS: Final = 300
 EVERY: Final = 20
 EACH: Final = 3
-"""Every third case of the screen: enough to see what goes wrong here, in a third of the time."""
+"""Every third case of the screen: enough to see what goes wrong here, in a third of the time. The finalists are judged
+on the others."""
 
 
 def demonstrate_training(folder: Path, *, cache_dir: Path | None, quiet: bool) -> ExitCode:
@@ -36,6 +37,7 @@ def demonstrate_training(folder: Path, *, cache_dir: Path | None, quiet: bool) -
     """
     from lorabench.cli.course import show_course
     from lorabench.cli.progress import observing
+    from lorabench.training.course_page import write_course_page
     from lorabench.training.demonstration import WorldTraining
 
     output.message(f"Training on the drawings of the over-trained adapter, judged every {EVERY} steps.")
@@ -52,6 +54,7 @@ def demonstrate_training(folder: Path, *, cache_dir: Path | None, quiet: bool) -
                 break
         monitor.finish()
     show_course(monitor.course, folder=folder)
+    output.data(f"report: {write_course_page(folder)}")
     return ExitCode.PASSED if decision.action is Action.STOP else ExitCode.FAILED
 
 
@@ -64,15 +67,19 @@ def _monitor(training: WorldTraining, *, folder: Path, cache_dir: Path | None, o
     from lorabench.evaluation.demonstration import SUITE, world_config
     from lorabench.storage.shipped import shipped_data
     from lorabench.storage.suite_files import find_suites, read_suite
+    from lorabench.training.settling import FINAL
 
     suite = read_suite(find_suites([SUITE])[0]).suite
-    suite = suite.model_copy(update={"cases": suite.cases[::EACH]})
+    screen = suite.model_copy(update={"cases": suite.cases[::EACH]})
+    others = tuple(case for case in suite.cases if case not in screen.cases)
+    held_back = suite.model_copy(update={"name": FINAL, "cases": others})
     dataset = shipped_data(f"fixtures/datasets/{DATASET}")
     config = world_config(None, training=dataset, runs_dir=folder / "runs", cache_dir=cache_dir)
     course = config.course.model_copy(update={"every_n_steps": EVERY, "budget": 1e6, "folder": folder})
     return Monitor(
         config.model_copy(update={"course": course}),
-        suite=suite,
+        suite=screen,
+        final_suite=held_back,
         pipeline=training.pipeline,
         optimizer=training.optimizer,
         observer=observer,

@@ -83,8 +83,10 @@ def _of_module(
         return strength
     if (text := source.metadata.get("ss_network_alpha")) is not None and _is_number(text):
         return _plain(float(text), rank)
-    if layout == "cloneofsimo" or "ai-toolkit" in source.metadata.get("software", ""):
-        # cloneofsimo/lora adds the product as it is; ai-toolkit sets alpha = rank where it writes none.
+    trainer = source.metadata.get("software", "")
+    if layout == "cloneofsimo" or "ai-toolkit" in trainer or "ot_branch" in source.metadata:
+        # cloneofsimo/lora adds the product as it is; ai-toolkit sets alpha = rank where it writes none; OneTrainer
+        # multiplies alpha / rank into the matrices where it writes none.
         return _plain(float(rank), rank)
     return None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 import json
 import math
 import os
@@ -33,6 +34,13 @@ from lorabench.records.results import BaseInfo
 _ADAPTER_METADATA: Final = "lora_adapter_metadata"
 """The header entry under which diffusers keeps PEFT's configuration; without it alpha would be lost."""
 _HASHED_BYTES: Final = 1 << 26
+
+
+_UNWANTED: Final[dict[str, dict[str, Any]]] = {
+    "StableDiffusionPipeline": {"requires_safety_checker": False},
+    "StableDiffusionXLPipeline": {"add_watermarker": False},
+}
+"""Turned off, as in a base that was loaded from its folder."""
 
 
 class LivePipelineError(MeasurementError):
@@ -292,8 +300,9 @@ def _own_pipeline(pipeline: Any, scheduler_config: Mapping[str, Any]) -> Any:
     """Another pipeline around the same modules, so that the trainer's keeps its scheduler and its progress bar."""
     parts = dict(pipeline.components)
     parts["scheduler"] = type(pipeline.scheduler).from_config(copy.deepcopy(dict(scheduler_config)))
-    extra = {"requires_safety_checker": False} if type(pipeline).__name__ == "StableDiffusionPipeline" else {}
-    own = type(pipeline)(**parts, **extra)
+    accepted = inspect.signature(type(pipeline).__init__).parameters
+    stated = {name: value for name, value in pipeline.config.items() if name in accepted and name not in parts}
+    own = type(pipeline)(**{**parts, **stated, **_UNWANTED.get(type(pipeline).__name__, {})})
     own.set_progress_bar_config(disable=True)
     return own
 

@@ -17,6 +17,7 @@ from lorabench.records.suite import Suite
 from lorabench.storage.shipped import shipped_suite_path
 from lorabench.storage.suite_files import read_suite
 from lorabench.training.demonstration import WorldTraining
+from lorabench.training.trackers import Destination
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +56,7 @@ def test_a_training_that_goes_bad_is_stopped_and_its_checkpoints_are_kept(
     training = training_of(lr=5e-4)
     logged: list[tuple[int, dict[str, float]]] = []
     monitor = monitor_of(training)
-    monitor._log = lambda numbers, step: logged.append((step, dict(numbers)))
+    monitor._destinations = (Destination(lambda numbers, step: logged.append((step, dict(numbers)))),)
     decisions = []
     monitor.on_train_begin()
     for training_step in range(1, 201):
@@ -72,7 +73,12 @@ def test_a_training_that_goes_bad_is_stopped_and_its_checkpoints_are_kept(
     assert decisions[-1].reason in (Reason.PERSISTENT, Reason.CATASTROPHE)
     assert "prompt" in decisions[-1].gates
     assert decisions[-1].training_step < 200
-    assert choice.training_step is None or choice.training_step < decisions[-1].training_step
+    # Eight prompts cannot show a harm of a tenth to be excluded, not even where none of them lost anything.
+    assert choice.training_step is None
+    assert choice.obstacle == "prompt"
+    assert "prompt is not shown to be within its margin" in choice.sentence
+    assert choice.nearest_miss is not None
+    assert choice.nearest_miss < decisions[-1].training_step
     course = json.loads((tmp_path / "course" / "course.json").read_text())
     assert [one["training_step"] for one in course["evaluations"]] == [step for step, _ in logged]
     assert [one["checkpoint"] for one in course["evaluations"]][-2:] == [None, "out/checkpoint"]
@@ -123,7 +129,7 @@ def test_failed_evaluation_is_recorded_and_training_goes_on(
     def out_of_memory(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    monkeypatch.setattr(monitor._judge, "measure", out_of_memory)
+    monkeypatch.setattr(monitor._ensure_open().judge, "measure", out_of_memory)
     training.step()
     decision = monitor.evaluate(1)
 
@@ -139,7 +145,7 @@ def test_failed_evaluation_stops_only_where_that_is_asked_for(
 ) -> None:
     monitor = monitor_of(training_of(lr=1e-4), on_error="stop")
     monitor.on_train_begin()
-    monkeypatch.setattr(monitor._judge, "judge_file", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(monitor._ensure_open().judge, "judge_file", lambda *_, **__: 1 / 0)
 
     decision = monitor.evaluate(1)
 

@@ -18,8 +18,8 @@ from lorabench.storage.suite_files import read_suite
 class StopsAtFour(Monitor):
     """Judges without pictures: everything is well until step 4."""
 
-    def _ensure_open(self) -> None:
-        self._next_step = max(self._next_step, 2)
+    def _ensure_open(self, *, restart: bool = False) -> Any:
+        return None
 
     def _loss_is_finite(self, training_step: int, loss: Any, grad_norm: Any) -> bool:
         return True
@@ -28,7 +28,7 @@ class StopsAtFour(Monitor):
         action = Action.STOP if training_step >= 4 else Action.CONTINUE
         reason = Reason.PERSISTENT if action is Action.STOP else Reason.HEALTHY
         self.decision = Decision(action=action, reason=reason, sentence=f"{action}", training_step=training_step)
-        self._next_step = training_step + 2
+        self._cadence.screened(training_step, seconds=0.0)
         return self.decision
 
 
@@ -38,9 +38,10 @@ def process(rank: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=2)
     suite = read_suite(shipped_suite_path("world/screen")).suite
     config = world_config(None, training=None, runs_dir=folder / "runs")
-    config = config.model_copy(update={"course": config.course.model_copy(update={"folder": folder / "course"})})
+    config = config.model_copy(
+        update={"course": config.course.model_copy(update={"folder": folder / "course", "every_n_steps": 2})}
+    )
     monitor = StopsAtFour(config, suite=suite, pipeline=None)
-    monitor._next_step = 2
     seen = []
     for training_step in range(1, 10):
         seen.append(monitor.on_step_end(training_step, loss=1.0).action.value)

@@ -3,7 +3,8 @@
 
 The evaluation here is hostile on purpose: besides making pictures with the live pipeline it draws from every global
 generator, seeds them, toggles modes and adapters and sets the scheduler. Each of these, without the guard, is shown to
-change the training: a comparison that could not fail would show nothing.
+change the training: a comparison that could not fail would show nothing. The table of ways to train is gone through
+with the monitor attached as well, which judges the adapter at the same steps.
 """
 
 from __future__ import annotations
@@ -20,9 +21,13 @@ import numpy as np
 import pytest
 import torch
 
+from lorabench.callback import Monitor
+from lorabench.evaluation.demonstration import world_config
 from lorabench.generation.families import FAMILIES
 from lorabench.judges.torchvision_compat import declare_missing_operators
-from lorabench.storage.shipped import shipped_data
+from lorabench.storage.course_folder import read_course
+from lorabench.storage.shipped import shipped_data, shipped_suite_path
+from lorabench.storage.suite_files import read_suite
 from lorabench.training.fingerprint import Subjects, differences, fingerprint
 from lorabench.training.guard import undisturbed
 
@@ -178,6 +183,7 @@ def one_step(training: Training, index: int) -> None:
 
 
 Evaluation = Callable[[Training], None]
+Attach = Callable[[Training], Monitor]
 
 
 def train(
@@ -189,24 +195,42 @@ def train(
     n_steps: int = N_STEPS,
     every: int = EVERY,
     folder: Path | None = None,
+    attach: Attach | None = None,
 ) -> Training:
     """Train; with a folder, save half-way and go on with everything made anew."""
     training = prepared(recipe, base, examples)
+    monitor = attach(training) if attach is not None else None
     if folder is None:
-        return go_on(training, 1, n_steps=n_steps, every=every, evaluate=evaluate)
-    go_on(training, 1, n_steps=n_steps // 2, every=every, evaluate=evaluate)
+        return go_on(training, 1, n_steps=n_steps, every=every, evaluate=evaluate, monitor=monitor)
+    go_on(training, 1, n_steps=n_steps // 2, every=every, evaluate=evaluate, monitor=monitor)
     save(training, folder)
+    stored = monitor.state_dict() if monitor is not None else {}
     again = prepared(recipe, base, examples)
     restore(again, folder)
     again.losses = training.losses
-    return go_on(again, n_steps // 2 + 1, n_steps=n_steps, every=every, evaluate=evaluate)
+    monitor = attach(again) if attach is not None else None
+    if monitor is not None:
+        monitor.load_state_dict(stored)
+    return go_on(again, n_steps // 2 + 1, n_steps=n_steps, every=every, evaluate=evaluate, monitor=monitor)
 
 
-def go_on(training: Training, start: int, *, n_steps: int, every: int, evaluate: Evaluation | None) -> Training:
+def go_on(
+    training: Training,
+    start: int,
+    *,
+    n_steps: int,
+    every: int,
+    evaluate: Evaluation | None,
+    monitor: Monitor | None = None,
+) -> Training:
     for index in range(start, n_steps + 1):
         one_step(training, index)
         if evaluate is not None and index % every == 0:
             evaluate(training)
+        if monitor is not None:
+            monitor.on_step_end(index, loss=training.losses[-1])
+    if monitor is not None:
+        monitor.finish()
     return training
 
 
@@ -347,27 +371,72 @@ RECIPES = {
 }
 
 
+@pytest.fixture
+def attach(tmp_path: Path, world_cache: Path) -> Attach:
+    """A monitor that judges on eight prompts at every tenth step, and advises only: nothing stops the comparison."""
+    screen = read_suite(shipped_suite_path("world/screen")).suite
+    cases = [case for case in screen.cases if case.family in ("spatial", "multi_subject")][:8]
+    suite = screen.model_copy(update={"cases": tuple(cases)})
+    config = world_config(None, training=None, runs_dir=tmp_path / "runs", cache_dir=world_cache)
+    course = {
+        "every_n_steps": EVERY,
+        "signals_every_n_steps": EVERY // 2,
+        "budget": 1e6,
+        "n_seeds": 1,
+        "confirmation_factor": 1,
+        "final_seeds": 1,
+        "stop": False,
+        "folder": tmp_path / "course",
+    }
+    update = {
+        "course": config.course.model_copy(update=course),
+        "judges": config.judges.model_copy(update={"clip": ""}),
+    }
+
+    def make(training: Training) -> Monitor:
+        monitor = Monitor(
+            config.model_copy(update=update),
+            suite=suite,
+            pipeline=training.pipe,
+            optimizer=training.optimizer,
+            ema=training.ema,
+        )
+        monitor.on_train_begin()
+        return monitor
+
+    return make
+
+
+def judged_steps(folder: Path) -> list[int]:
+    """Steps at which the guards were read, from the course on disk."""
+    return [one.training_step for one in read_course(folder / "course").evaluations if one.screen]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
-def test_sixty_steps_with_six_evaluations_end_where_those_without_do(name: str, base: Any, examples: Examples) -> None:
+def test_sixty_steps_with_six_evaluations_end_where_those_without_do(
+    name: str, base: Any, examples: Examples, attach: Attach, tmp_path: Path
+) -> None:
     alone = train(RECIPES[name], base, examples).state()
 
-    watched = train(RECIPES[name], base, examples, evaluate=guarded(hostile)).state()
+    watched = train(RECIPES[name], base, examples, evaluate=guarded(hostile), attach=attach).state()
 
     assert differences(alone, watched) == []
     assert len(alone) > 500
+    assert judged_steps(tmp_path) == [10, 20, 30, 40, 50, 60]
 
 
 @pytest.mark.slow
 def test_a_training_resumed_in_the_middle_ends_where_one_without_evaluations_does(
-    tmp_path: Path, base: Any, examples: Examples
+    tmp_path: Path, base: Any, examples: Examples, attach: Attach
 ) -> None:
     recipe = Recipe(dropout=0.2)
     alone = train(recipe, base, examples).state()
 
-    resumed = train(recipe, base, examples, evaluate=guarded(hostile), folder=tmp_path).state()
+    resumed = train(recipe, base, examples, evaluate=guarded(hostile), folder=tmp_path, attach=attach).state()
 
     assert differences(alone, resumed) == []
+    assert judged_steps(tmp_path) == [10, 20, 30, 40, 50, 60]
 
 
 @pytest.mark.slow

@@ -12,7 +12,13 @@ from lorabench.training.ranks import Ranks
 class TrainingMonitor(Protocol):
     """What an adapter asks of a `lorabench.callback.Monitor`."""
 
+    config: Any
+    pipeline: Any
+    adapter: Any
+    adapter_name: str
     optimizer: Any
+    ema: Any
+    modules: Any
 
     @property
     def should_stop(self) -> bool:

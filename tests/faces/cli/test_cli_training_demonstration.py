@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from lorabench import callback
 from lorabench.cli import app
 from lorabench.records.course import Action, Course, Decision, Evaluation, Reason
+from lorabench.storage.course_folder import CourseFolder
 from lorabench.training import demonstration
 
 
@@ -33,6 +34,7 @@ class Judge:
     stops_at = 40
 
     def __init__(self, config: Any, **_: object) -> None:
+        self.folder = CourseFolder(config.course.folder)
         self.every = config.course.every_n_steps
         self.course = Course(identity="x")
         self.decision = Decision(sentence="Nothing was judged yet.", training_step=0)
@@ -58,7 +60,7 @@ class Judge:
         return self.decision.action is Action.STOP
 
     def finish(self) -> None:
-        return None
+        self.folder.save(self.course)
 
 
 @pytest.fixture
@@ -68,13 +70,16 @@ def train(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     return lambda: CliRunner().invoke(app, ["demo", "--train", "-q", "-o", str(tmp_path)])
 
 
-def test_each_decision_is_told_and_a_stopped_training_ends_with_0(train: Any) -> None:
+def test_each_decision_is_told_and_a_stopped_training_ends_with_0(train: Any, tmp_path: Path) -> None:
     done = train()
 
     assert done.exit_code == 0, done.output
     assert "step 20  loss 0.500  CONTINUE: All is well." in done.stderr
     assert "step 40  loss 0.500  STOP: Prompts are followed less." in done.stderr
     assert "persistent" in done.stdout
+    page = Path(done.stdout.splitlines()[-1].removeprefix("report: "))
+    assert page.is_relative_to(tmp_path)
+    assert "Prompts are followed less." in page.read_text(encoding="utf-8")
 
 
 def test_a_training_that_is_never_stopped_ends_with_1(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,7 @@ def test_digest_follows_the_strength_wherever_it_is_stated(tmp_path: Path) -> No
         ({"lora_adapter_metadata": json.dumps({"r": 4, "lora_alpha": 8})}, 2.0),
         ({"ss_network_alpha": "1.0"}, 0.25),
         ({"software": '{"name": "ai-toolkit"}'}, 1.0),
+        ({"ot_branch": "master", "ot_revision": "23df383"}, 1.0),
     ],
 )
 def test_strength_comes_from_the_header(metadata: dict[str, str], scaling: float, tmp_path: Path) -> None:

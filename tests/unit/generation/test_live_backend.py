@@ -226,3 +226,18 @@ def test_a_file_of_another_adapter_is_not_shown(bases: Bases, tmp_path: Path) ->
 
     with pytest.raises(LivePipelineError, match=r"an earlier adapter must have the tensors of the live one; in .*text"):
         saved_adapter_shown(live_pipeline(bases("sd15")), with_text).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("family", "changed"), [("flux2", {"is_distilled": True}), ("sdxl", {"force_zeros_for_empty_prompt": False})]
+)
+def test_what_the_base_says_of_itself_holds_for_the_live_pipeline(
+    family: str, changed: dict[str, bool], bases: Bases
+) -> None:
+    pipe = live_pipeline(bases(family))
+    pipe.register_to_config(**changed)
+
+    own = LiveBackend(pipe)._pipe
+
+    assert {name: own.config[name] for name in changed} == changed
+    assert getattr(own, "watermark", None) is None

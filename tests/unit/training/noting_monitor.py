@@ -13,7 +13,11 @@ class NotingMonitor:
     def __init__(
         self, *, stop_at: int | None = None, stop_at_checkpoint: int | None = None, optimizer: Any = None
     ) -> None:
-        self.optimizer = optimizer
+        self.config: Any = None
+        self.pipeline: Any = None
+        self.adapter: Any = None
+        self.adapter_name = "default"
+        self.optimizer, self.ema, self.modules = optimizer, None, ()
         self.should_stop = False
         self.heard: list[str] = []
         self.losses: dict[int, tuple[float, float | None]] = {}
