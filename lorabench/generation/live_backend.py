@@ -26,9 +26,10 @@ from lorabench.generation.adapter_switch import AdapterSwitch
 from lorabench.generation.base_files import base_digest
 from lorabench.generation.diffusers_backend import COMPONENTS, PROBE_PROMPT, DiffusersBackend
 from lorabench.generation.families import FAMILIES, Embeddings
+from lorabench.generation.protocol import Made
 from lorabench.judges.torchvision_compat import declare_missing_operators
 from lorabench.records.config import ModelConfig
-from lorabench.records.plan import GenerationSettings
+from lorabench.records.plan import GenerationSettings, PlannedCell
 from lorabench.records.results import BaseInfo
 
 _ADAPTER_METADATA: Final = "lora_adapter_metadata"
@@ -147,6 +148,13 @@ class LiveBackend(DiffusersBackend):
             return
         self._adapter = adapter
         self._self_test(adapter)
+
+    def generate(self, cells: Sequence[PlannedCell], *, settings: GenerationSettings) -> Iterator[Made]:
+        """As a base's. On a GPU the autoencoder decodes one picture at a time: the training needs the memory."""
+        slicing = getattr(self._pipe.vae, "enable_slicing", None)
+        if slicing is not None and self._device.startswith("cuda"):
+            slicing()
+        yield from super().generate(cells, settings=settings)
 
     def unload_candidate(self) -> None:
         """Forget the candidate and switch the live adapter on again, as strong as it was."""

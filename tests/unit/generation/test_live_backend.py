@@ -17,6 +17,7 @@ from lorabench.generation.diffusers_backend import DiffusersBackend
 from lorabench.generation.live_backend import LiveBackend, LivePipelineError, save_live_adapter, saved_adapter_shown
 from lorabench.records.config import ModelConfig
 from lorabench.records.plan import Arm, Cell, GenerationSettings, PlannedCell
+from lorabench.training.guard import undisturbed
 
 Bases = Callable[[str], Path]
 
@@ -241,3 +242,18 @@ def test_what_the_base_says_of_itself_holds_for_the_live_pipeline(
 
     assert {name: own.config[name] for name in changed} == changed
     assert getattr(own, "watermark", None) is None
+
+
+@pytest.mark.parametrize(("device", "sliced"), [("cuda:1", True), ("cpu", False)])
+def test_autoencoder_decodes_picture_by_picture_where_memory_is_the_training_s(
+    device: str, sliced: bool, bases: Bases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = live_pipeline(bases("flux"))
+    backend = LiveBackend(pipe)
+    monkeypatch.setattr(backend, "_device", device)
+    monkeypatch.setattr(DiffusersBackend, "generate", lambda *_, **__: iter(()))
+
+    with undisturbed(pipe):
+        assert list(backend.generate(list(CELLS), settings=settings_of("flux"))) == []
+        assert pipe.vae.use_slicing is sliced
+    assert not pipe.vae.use_slicing, "the guard puts it back"
