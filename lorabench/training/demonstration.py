@@ -21,19 +21,20 @@ _LEVELS: Final = (1.8, 1.3)
 
 
 class WorldTraining:
-    """An adapter of the embedded base, trained on one of the shipped training sets. The same seed gives the same bits.
+    """An adapter of the embedded base, trained on a set of its world's pictures. The same seed gives the same bits.
 
     Attributes:
         pipeline: A FluxPipeline whose transformer holds the adapter `default`.
         optimizer: AdamW over the adapter.
         weights: The adapter's parameters.
+        generator: Draws batches and noise.
     """
 
-    def __init__(self, dataset: str, *, lr: float, rank: int = 8, seed: int = 3) -> None:
+    def __init__(self, dataset: str | Path, *, lr: float, rank: int = 8, seed: int = 3) -> None:
         """Load the base and the training set.
 
         Args:
-            dataset: Name of a folder of `fixtures/datasets`.
+            dataset: Name of a folder of `fixtures/datasets`, or any folder of pictures with `captions.jsonl`.
             lr: Learning rate.
             rank: Of the adapter; alpha is the same.
             seed: Of the adapter's first values, the batches and the noise.
@@ -55,18 +56,19 @@ class WorldTraining:
             self.pipeline.transformer.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=TARGETS))
         self.weights = [p for p in self.pipeline.transformer.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.weights, lr=lr)
-        self._generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed)
         self._objective = objective_of(self.pipeline)
-        self._latents, self._texts = self._encoded(shipped_data(f"fixtures/datasets/{dataset}"))
+        folder = dataset if isinstance(dataset, Path) else shipped_data(f"fixtures/datasets/{dataset}")
+        self._latents, self._texts = self._encoded(folder)
 
     def step(self) -> float:
         """One optimiser step on a random batch; its loss."""
         import torch
 
-        rows = torch.randint(len(self._latents), (BATCH,), generator=self._generator)
-        levels = torch.sigmoid(_LEVELS[0] + _LEVELS[1] * torch.randn(BATCH, generator=self._generator))
+        rows = torch.randint(len(self._latents), (BATCH,), generator=self.generator)
+        levels = torch.sigmoid(_LEVELS[0] + _LEVELS[1] * torch.randn(BATCH, generator=self.generator))
         levels, clean = levels[:, None, None, None], self._latents[rows]
-        noise = torch.randn(clean.shape, generator=self._generator)
+        noise = torch.randn(clean.shape, generator=self.generator)
         noised = self._objective.mix(self.pipeline, clean, noise, levels=levels)
         text = tuple(part[rows] for part in self._texts)
         made = self._objective.predict(self.pipeline, noised, levels=levels, text=text, guidance_scale=1.0)
