@@ -171,7 +171,12 @@ class Monitor:
         return choice_of(self.course)
 
     def on_train_begin(self) -> Decision:
-        """Open the course, encode the suite's prompts, and test before the first step that the adapter is the base."""
+        """Open the course, encode the suite's prompts, and test before the first step that the adapter is the base.
+
+        Raises:
+            SpecError: Suite or settings are wrong; a prompt equals a training caption.
+            MeasurementError: The training pictures cannot be used, or the pipeline cannot be judged as it stands.
+        """
         if Ranks.here().leads:
             self._ensure_open()
         return self.decision
@@ -370,7 +375,11 @@ class Monitor:
             self._take_up_loss()
         live = LiveCourse(self._folder, course, settings=self.config.course)
         opened = _Opened(judge=judge, subject=subject, live=live)
-        self._prepare(opened)
+        try:
+            self._prepare(opened)
+        except BaseException:
+            self._open.close()
+            raise
         self._opened = opened
         self._destinations = self._tell(lambda tracker: tracker.start())
         return opened
@@ -394,7 +403,9 @@ class Monitor:
         from lorabench.records.plan import Arm
 
         style, course = self.config.style, self.config.course
-        cases = [*self.suite.cases, *(self._last_prompts().cases if course.finalists else ())]
+        last = (self._last_prompts(),) if course.finalists else ()
+        opened.judge.check_prompts(*last)
+        cases = [case for suite in (self.suite, *last) for case in suite.cases]
         texts = [case.render(style.of(arm)) for case in cases for arm in (Arm.CONTROL, Arm.CANDIDATE)]
         with self._undisturbed():
             facts = opened.subject.prepare(texts)

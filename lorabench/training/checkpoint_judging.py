@@ -19,6 +19,8 @@ from lorabench.records.course import Course, Decision, Evaluation, GuardReading,
 from lorabench.records.plan import Arm
 from lorabench.records.record import digest_of
 from lorabench.registry import METRICS
+from lorabench.storage.heldout import check_held_out
+from lorabench.storage.training_set import read_captions
 from lorabench.training import policy
 
 if TYPE_CHECKING:
@@ -84,6 +86,23 @@ class CheckpointJudge:
                 "seeds": [self.config.course.n_seeds, self.config.course.pool_size],
             }
         )
+
+    def check_prompts(self, *others: Suite) -> None:
+        """Refuse before the first step what every look would refuse: prompts that the adapter is trained on.
+
+        Args:
+            others: Further suites that will be used.
+
+        Raises:
+            HeldOutError: A prompt equals a training caption.
+            MeasurementError: The training pictures or their captions cannot be found or read.
+        """
+        training = self.config.training_set
+        if training.folder is None:
+            return
+        captions = read_captions(training.folder, training.captions)
+        for suite in (self.suite, *others):
+            check_held_out(suite, captions, style=self.config.style)
 
     def judge_file(self, path: Path, *, training_step: int, course: Course) -> tuple[Evaluation, PolicyState]:
         """Judge an adapter file.

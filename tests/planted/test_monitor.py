@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from lorabench.callback import Monitor, OtherCourseError
 from lorabench.evaluation.demonstration import world_config
 from lorabench.records.course import Action, Reason
 from lorabench.records.suite import Suite
-from lorabench.storage.shipped import shipped_suite_path
+from lorabench.storage.heldout import HeldOutError
+from lorabench.storage.shipped import shipped_data, shipped_suite_path
 from lorabench.storage.suite_files import read_suite
 from lorabench.training.demonstration import WorldTraining
 from lorabench.training.trackers import Destination
@@ -182,3 +184,20 @@ def test_stored_state_of_another_suite_is_refused_or_restarts(
     monitor.load_state_dict(state, restart=True)
 
     assert monitor.course.evaluations == ()
+
+
+def test_a_suite_that_was_trained_on_is_refused_before_the_first_step(
+    monitor_of: Callable[..., Monitor], suite: Suite, tmp_path: Path
+) -> None:
+    pictures = tmp_path / "pictures"
+    shutil.copytree(shipped_data("fixtures/datasets/overtrained"), pictures)
+    rows = [json.loads(line) for line in (pictures / "captions.jsonl").read_text().splitlines()]
+    rows[0]["text"] = suite.cases[0].render("a zvq drawing of")
+    (pictures / "captions.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    monitor = monitor_of(training_of(lr=1e-4))
+    training_set = monitor.config.training_set.model_copy(update={"folder": pictures})
+    monitor.config = monitor.config.model_copy(update={"training_set": training_set})
+
+    for _ in range(2):  # the second time as clearly as the first: nothing is left locked
+        with pytest.raises(HeldOutError, match="must not be training captions; found 1"):
+            monitor.on_train_begin()
