@@ -169,7 +169,8 @@ def monitor_of(suite: Suite, world_cache: Path, tmp_path: Path) -> Callable[[Sub
 
     def make(subject: Subject) -> Monitor:
         config = world_config(None, training=None, runs_dir=tmp_path / "runs", cache_dir=world_cache)
-        settings = {"every_n_steps": SAVED, "budget": 1e6, "n_seeds": 1, "stop": False, "folder": tmp_path / "course"}
+        settings = {"every_n_steps": SAVED, "budget": 1e6, "n_seeds": 1, "stop": False, "finalists": 0}
+        settings["folder"] = tmp_path / "course"
         config = config.model_copy(
             update={
                 "course": config.course.model_copy(update=settings),

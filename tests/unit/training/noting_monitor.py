@@ -38,7 +38,8 @@ class NotingMonitor:
         self.heard.append(f"{Path(path).name} {training_step}")
         self.should_stop = self.should_stop or training_step == self._stop_at_checkpoint
 
-    def finish(self) -> None:
+    def finish(self, *, settle: bool = True) -> None:
+        del settle
         self.heard.append("finish")
 
     def state_dict(self) -> dict[str, Any]:
