@@ -317,7 +317,11 @@ class DiffusersBackend:
         for one in self._attached:
             one.layer.enable_adapters(state is not None)
             one.layer.scaling[ADAPTER_NAME] = one.scaling * (state if state is not None else 1.0)
-            one.layer.requires_grad_(requires_grad=False)
+            # The adapter's matrices ask for gradients as in training, though none are taken: torch would multiply
+            # otherwise, and a file would not give the bits of the live adapter it was saved from.
+            one.layer.get_base_layer().requires_grad_(requires_grad=False)
+            for matrices in (one.layer.lora_A, one.layer.lora_B):
+                matrices[ADAPTER_NAME].requires_grad_(requires_grad=True)
         self._state = state
 
     def _self_test(self, adapter: AdapterFile) -> None:

@@ -74,6 +74,7 @@ def pictures(backend: DiffusersBackend, family: str) -> list[np.ndarray]:
 def test_live_pictures_and_cache_keys_are_those_of_the_saved_adapter_on_a_fresh_base(
     bases: Bases, family: str, tmp_path: Path
 ) -> None:
+    torch.manual_seed(3)  # an adapter whose last bits are seen: torch multiplies by the needs of gradients
     pipe = live_pipeline(bases(family))
     saved = read_adapter(save_live_adapter(pipe, tmp_path / "checkpoint-7" / "pytorch_lora_weights.safetensors"))
     live, fresh = LiveBackend(pipe), DiffusersBackend(ModelConfig(base=str(bases(family)), device="cpu"))
