@@ -49,6 +49,10 @@ STATE_VERSION: Final = 1
 _SCREEN_HELD: Final = "it was judged before"
 _TOLD_SETTINGS: Final = {"every_n_steps", "budget", "confirmations", "window", "stop"}
 """Settings of the course that its log of events names."""
+_NOT_THE_BASE: Final = (
+    "The adapter changes the base before anything was judged here: it was trained before, or starts from other values "
+    "than nothing. What it brings along counts as this training's."
+)
 _DECIDED: Final = 1 + max(Look)
 """What the leader tells the other processes when it decided without a look."""
 
@@ -296,7 +300,9 @@ class Monitor:
             raise
         except Exception as error:  # a face: the training is over, what it made must not be lost by a last look
             _free_memory()
-            self._folder.event("not_settled", reason=_in_words(error))
+            reason = _in_words(error)
+            opened.live.save(self.course.model_copy(update={"unsettled": reason}))
+            self._folder.event("not_settled", reason=reason)
             return
         if settled.settlement is not None:
             opened.live.save(settled)
@@ -410,6 +416,8 @@ class Monitor:
         with self._undisturbed():
             facts = opened.subject.prepare(texts)
             found = opened.subject.signals()
+        if facts.get("equals_base") is False and not opened.live.course.evaluations:
+            self.decision = Decision(reason=Reason.SELF_TEST, sentence=_NOT_THE_BASE, training_step=0)
         self._folder.event(
             "opened",
             identity=opened.judge.identity,

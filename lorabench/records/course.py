@@ -135,3 +135,5 @@ class Course(Record):
     """Training step of the best checkpoint so far; None while none passes."""
     settlement: Settlement | None = None
     """Of the last time the finalists were judged again; None before that, and once training went on after it."""
+    unsettled: str | None = None
+    """Why they could not be judged again, if that was tried; the best is then the screens' choice."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from lorabench.records.course import Course, Evaluation, PolicyState
 from lorabench.storage.course_folder import OtherCourseError
@@ -14,6 +14,10 @@ from lorabench.training.choosing import Choice, choose
 if TYPE_CHECKING:
     from lorabench.records.config import CourseConfig
     from lorabench.storage.course_folder import CourseFolder
+
+
+_OPEN_AGAIN: Final = {"settlement": None, "unsettled": None}
+"""The last word on the best checkpoint ends with the next evaluation."""
 
 
 class LiveCourse:
@@ -55,7 +59,7 @@ class LiveCourse:
         if len(earlier) < len(self.course.evaluations):
             dropped = [one.training_step for one in self.course.evaluations if one.training_step >= training_step]
             self._folder.event("superseded", training_steps=dropped)
-            update = {"evaluations": earlier, "policy": replay(earlier, self._settings), "settlement": None}
+            update = {"evaluations": earlier, "policy": replay(earlier, self._settings), **_OPEN_AGAIN}
             self.save(self.course.model_copy(update=update))
         return self.course
 
@@ -110,7 +114,7 @@ class LiveCourse:
             evaluation = evaluation.model_copy(update={"kept": str(kept)})
         evaluations = (*self.course.evaluations, evaluation)
         choice = choose(evaluations, style_signal=STYLE)
-        update = {"evaluations": evaluations, "policy": policy_state, "best": choice.training_step, "settlement": None}
+        update = {"evaluations": evaluations, "policy": policy_state, "best": choice.training_step, **_OPEN_AGAIN}
         self.save(self.course.model_copy(update=update))
         self._prune(choice)
         return evaluation

@@ -104,7 +104,7 @@ def settle_course(
         best=final.training_step,
         sentence=_sentence(final, n_cases=len(suite.cases), held_back=held_back),
     )
-    return course.model_copy(update={"settlement": settlement, "best": final.training_step})
+    return course.model_copy(update={"settlement": settlement, "unsettled": None, "best": final.training_step})
 
 
 def adapter_in(place: Path) -> Path:
@@ -147,6 +147,9 @@ def _sentence(final: Choice, *, n_cases: int, held_back: bool) -> str:
 def choice_of(course: Course) -> Choice:
     """The best checkpoint of a course: the last word where it was said, else what the screens say."""
     choice, settlement = choose(course.evaluations, style_signal=STYLE), course.settlement
+    if settlement is None and course.unsettled is not None:
+        sentence = f"{choice.sentence} The finalists were not judged again: {course.unsettled.rstrip('.')}."
+        return choice.model_copy(update={"sentence": sentence})
     if settlement is None:
         return choice
     final = choose(settlement.evaluations, style_signal=STYLE)

@@ -165,6 +165,8 @@ class Watch:
         try:
             settled = self._outside.settle(self.course)
         except LorabenchError as error:
+            self.course = self.course.model_copy(update={"unsettled": str(error)})
+            self.folder.save(self.course)
             self.folder.event("not_settled", reason=str(error))
             self._outside.say(f"the finalists were not judged again: {error}")
             return
@@ -302,7 +304,7 @@ class Watch:
             else one.model_copy(update={"kept": None})
             for one in evaluations
         )  # fmt: skip
-        update = {"evaluations": told, "policy": state, "best": best, "settlement": None}
+        update = {"evaluations": told, "policy": state, "best": best, "settlement": None, "unsettled": None}
         self.course = self.course.model_copy(update=update)
         self.folder.save(self.course)
         self.folder.event(

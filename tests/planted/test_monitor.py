@@ -201,3 +201,28 @@ def test_a_suite_that_was_trained_on_is_refused_before_the_first_step(
     for _ in range(2):  # the second time as clearly as the first: nothing is left locked
         with pytest.raises(HeldOutError, match="must not be training captions; found 1"):
             monitor.on_train_begin()
+
+
+def test_an_adapter_that_is_not_the_base_before_the_first_step_is_said_to_be(
+    monitor_of: Callable[..., Monitor],
+) -> None:
+    training = training_of(lr=1e-3)
+    training.step()
+    decision = monitor_of(training).on_train_begin()
+
+    assert (decision.action, decision.reason) == (Action.CONTINUE, Reason.SELF_TEST)
+    assert decision.sentence.startswith("The adapter changes the base before anything was judged here")
+
+
+def test_finalists_that_cannot_be_judged_again_leave_the_first_choice_and_say_so(
+    monitor_of: Callable[..., Monitor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = training_of(lr=1e-5)
+    monitor = monitor_of(training)
+    for training_step in range(1, 21):
+        monitor.on_step_end(training_step, loss=training.step())
+    monkeypatch.setattr(monitor._ensure_open().judge, "measure", lambda *_, **__: 1 / 0)
+    choice = monitor.finish()
+
+    assert "The finalists were not judged again: ZeroDivisionError: division by zero." in choice.sentence
+    assert monitor.course.settlement is None

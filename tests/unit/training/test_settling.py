@@ -158,6 +158,13 @@ def test_a_screen_too_small_to_show_harmlessness_leaves_it_to_the_last_look(
     assert "on the same 62 prompts and unused seeds" in settled.settlement.sentence
 
 
+def test_the_first_choice_says_that_it_is_the_last_where_finalists_could_not_be_judged(tmp_path: Path) -> None:
+    course = Course(identity="x", evaluations=(judged(100, 0.0, style=0.5, folder=tmp_path),), unsettled="no memory.")
+
+    assert choice_of(course).training_step == 100
+    assert choice_of(course).sentence.endswith("The finalists were not judged again: no memory.")
+
+
 def test_nothing_to_settle_leaves_the_course_as_it_is(tmp_path: Path) -> None:
     bad = Course(identity="x", evaluations=(judged(100, 0.4, style=0.5, folder=tmp_path),))
     good = Course(identity="x", evaluations=(judged(200, 0.0, style=0.5, folder=tmp_path),))

@@ -421,6 +421,7 @@ def test_a_last_look_that_fails_leaves_the_first_choice(world: World) -> None:
     course = world.watch(once=True)
 
     assert (course.best, course.settlement) == (200, None)
+    assert course.unsettled == world.course.unsettled == "a finalist must be readable; it is not"
     assert world.kinds()[-1] == "not_settled"
     assert world.said[-1] == "the finalists were not judged again: a finalist must be readable; it is not"
 
