@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from lorabench.evaluation.baseline_gates import compare_with_baseline
 from lorabench.evaluation.comparing import compare, values_of
 from lorabench.evaluation.encoding import Features
@@ -249,11 +251,25 @@ def _found(gate: Gate, evidence: Evidence, numbers: _Numbers, *, problem: str | 
         support=gate.support,
         same_pictures=identical_pictures(evidence.images),
         only_harm=gate.hard,
+        allowed=_allowed(gate, evidence),
     )
     if isinstance(comparison, Comparison):
         return _saturated(gate, comparison) or comparison
     reasons = (item.reason for item in numbers.unmeasured if item.metric == gate.metric)
     return comparison.model_copy(update={"reason": next(reasons, comparison.reason)})
+
+
+def _allowed(gate: Gate, evidence: Evidence) -> float | None:
+    """Level of the training pictures that the candidate may have; None where the gate allows none, or it is unknown."""
+    if gate.allowance == "none" or evidence.training is None:
+        return None
+    levels = evidence.training.look.readings.get(gate.metric)
+    if levels is None or not len(levels):
+        return None
+    if gate.allowance == "training_mean":
+        return float(levels.mean())
+    higher_is_better = METRICS.load(gate.metric).higher_is_better
+    return float(np.quantile(levels, 0.05 if higher_is_better else 0.95))
 
 
 def _saturated(gate: Gate, comparison: Comparison) -> Unmeasured | None:
@@ -289,6 +305,7 @@ def _compared(
     support: tuple[float, float] | None = None,
     same_pictures: bool = False,
     only_harm: bool = False,
+    allowed: float | None = None,
 ) -> Comparison | Unmeasured:
     cases = {case.id for case in evidence.suite.cases if family is None or case.family == family}
     chosen = [item for item in numbers.measurements if item.cell.case in cases]
@@ -297,8 +314,12 @@ def _compared(
     if only_harm:
         # A picture that is whole where its control is broken must not make up for one that is broken.
         control = {key: min(value, candidate.get(key, value)) for key, value in control.items()}
+    metric = METRICS.load(name)
+    if allowed is not None:
+        worse = min if metric.higher_is_better else max
+        control = {key: worse(value, allowed) for key, value in control.items()}
     return compare(
-        METRICS.load(name),
+        metric,
         candidate,
         control,
         candidate_arm=Arm.CANDIDATE,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lorabench.evaluation.judge_set import JudgeSet
 from lorabench.evaluation.observer import Observer
+from lorabench.evaluation.picture_readings import Readings, read_pictures
 from lorabench.metrics.broken import broken_reason
 from lorabench.metrics.color import dominant_colors
 from lorabench.metrics.memorisation import TrainingSet, training_distances
@@ -47,6 +48,8 @@ class Features:
     """Why a picture is unusable, None if it is whole."""
     texture: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Smooth-zone sigma in grey levels, flat fraction in 0 to 1."""
+    readings: dict[str, Readings] = field(default_factory=dict)
+    """Metric name to number or reason, of all metrics that need nothing but the picture."""
     colors: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Dominant colours, most frequent first, as `#rrggbb`."""
     detections: dict[str, tuple[Detection, ...]] = field(default_factory=dict)
@@ -134,6 +137,8 @@ class Encoder:
     def _encode_chunk(self, images: Sequence[Image], pictures: Sequence[Picture]) -> None:
         for image, picture in zip(images, pictures, strict=True):
             self._measure_pixels(image, picture)
+        digests = [image.sha256 for image in images]
+        self.features.readings.update(zip(digests, read_pictures(pictures, digests, arrays=self._arrays), strict=True))
         self._detect(images, pictures)
         clip = self._judges.clip
         if clip is not None:

@@ -1,7 +1,8 @@
 """What is decided: the default gates, their margins and their order.
 
-Primary gates share one error rate (Holm); style gates share a second one. A run whose LoRA changes nothing fails with
-a probability of at most twice the significance level, however the gates depend on each other.
+Primary gates share one error rate (Holm); each further group of kinds (style, artifact, content, diversity) has one of
+its own. A run whose LoRA changes nothing fails with a probability of at most that times the number of groups, however
+the gates depend on each other; since a FAIL also takes an estimate beyond the margin, it is far less in practice.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 from lorabench.errors import SpecError
 from lorabench.records.config import GateConfig
 from lorabench.records.suite import AnatomyCheck, PaletteCheck, Suite
 
-Kind = Literal["broken", "copy", "prompt", "anatomy", "style"]
+Kind = Literal["broken", "copy", "prompt", "anatomy", "style", "artifact", "content", "diversity"]
+PRIMARY_KINDS: Final = ("copy", "prompt", "anatomy")
+Allowance = Literal["none", "training_mean", "training_p95"]
+"""A level of the training pictures that the candidate may have whatever its control has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,7 @@ class Gate:
 
     name: str
     kind: Kind
-    """Its place in the order broken → copy → prompt → anatomy → style."""
+    """Its place in the order broken → copy → prompt → anatomy → style → artifact → content → diversity."""
     metric: str
     margin: float
     """Largest harm tolerated, in the metric's unit."""
@@ -42,11 +46,19 @@ class Gate:
     """Decided without statistics: one broken picture whose control is whole is one too many."""
     against: Literal["control", "baseline"] = "control"
     """What the candidate is compared with."""
+    allowance: Allowance = "none"
+    """What the training style is allowed: harm is counted from the control or from this level of the training pictures,
+    whichever is worse. A soft style may be soft."""
 
     @property
     def primary(self) -> bool:
         """Whether it shares the primary gates' error rate."""
-        return self.kind != "style" and not self.hard
+        return self.kind in PRIMARY_KINDS and not self.hard
+
+    @property
+    def group(self) -> str:
+        """Gates of one group share one error rate."""
+        return "primary" if self.primary else self.kind
 
 
 DEFAULT_GATES = (

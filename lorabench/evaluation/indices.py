@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,12 +49,14 @@ class TrainingLook:
         fractions: Flat fraction of each, (m,).
         palettes: Palette embeddings, (m, d).
         structures: Structure descriptors, (m, d).
+        readings: Name of each picture metric to its numbers, (k,), of those of the pictures that it can read.
     """
 
     sigmas: Floats
     fractions: Floats
     palettes: Floats
     structures: NDArray[np.float32]
+    readings: Mapping[str, Floats] = field(default_factory=dict)
 
 
 def palette_collapse_of(features: Features, *, scale: float, resampling: Resampling) -> Comparison | Unmeasured:

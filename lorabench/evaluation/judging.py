@@ -22,7 +22,7 @@ def judge(
 ) -> tuple[Verdict, ...]:
     """Decide every gate.
 
-    FAIL: worse than zero at the level Holm leaves the gate within its group (primary or style), and the estimate is
+    FAIL: worse than zero at the level Holm leaves the gate within its group, and the estimate is
     beyond the margin. PASS: even the harmful end of the interval is better than minus the margin. Else INCONCLUSIVE.
     The hard gate fails on one broken picture and knows no INCONCLUSIVE.
 
@@ -36,14 +36,14 @@ def judge(
     """
     levels: dict[str, float] = {}
     adjusted: dict[str, float] = {}
-    for primary in (True, False):
+    for name in dict.fromkeys(gate.group for gate in gates):
         group = {
             gate.name: comparison.p_harm
             for gate in gates
-            if gate.primary is primary and not gate.hard and isinstance(comparison := found[gate.name], Comparison)
+            if gate.group == name and not gate.hard and isinstance(comparison := found[gate.name], Comparison)
         }
-        for name, step in holm(group, significance_level).items():
-            levels[name], adjusted[name] = step.level, step.p_adjusted
+        for gate_name, step in holm(group, significance_level).items():
+            levels[gate_name], adjusted[gate_name] = step.level, step.p_adjusted
     return tuple(
         _verdict(gate, found[gate.name], harm_level=levels.get(gate.name), p_adjusted=adjusted.get(gate.name))
         for gate in gates

@@ -24,6 +24,7 @@ from lorabench.metrics.memorisation import (
     read_distances,
 )
 from lorabench.metrics.palette import PALETTE_COMPLIANCE_SCORE, palette_compliance
+from lorabench.metrics.picture_metrics import PICTURE_METRICS
 from lorabench.metrics.prompt_following import (
     PROMPT_EXACT_SCORE,
     PROMPT_FOLLOWING_SCORE,
@@ -59,6 +60,7 @@ CELL_METRICS: tuple[Metric, ...] = (
     NEIGHBOUR_RATIO,
     COPY_RATE,
     COMPOSITION_COPY_RATE,
+    *(one.metric for one in PICTURE_METRICS),
 )
 """Metrics with one number per picture, in the order of reports."""
 
@@ -138,6 +140,8 @@ def measure(images: Iterable[Image], features: Features, *, rulers: Rulers) -> M
             sigma, flat = features.texture[image.sha256]
             done.add(SMOOTH_ZONE_SIGMA, image.cell, sigma)
             done.add(FLAT_FRACTION, image.cell, flat)
+        for one in PICTURE_METRICS:
+            done.add(one.metric, image.cell, features.readings[image.sha256][one.metric.name])
         _measure_checks(image, case, features, rulers=rulers, done=done)
         _measure_palette(image, case, rulers=rulers, done=done)
         _measure_text(image, case, features, rulers=rulers, done=done)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lorabench.evaluation.indices import TrainingLook
+from lorabench.evaluation.picture_readings import read_pictures
 from lorabench.metrics.memorisation import TrainingSet as EmbeddedSet
 from lorabench.metrics.memorisation import training_set
 from lorabench.metrics.palette import palette_embedding
@@ -86,7 +87,7 @@ def look_at_training(
     """
     decoded = _decoded(training, backend=backend, pictures=pictures)
     embedded = None if lpips is None else _embedded(decoded, lpips, arrays=arrays)
-    return Training(training, decoded, embedded, look=_look(decoded))
+    return Training(training, decoded, embedded, look=_look(decoded, arrays=arrays))
 
 
 def _decoded(training: TrainingSet, *, backend: Backend, pictures: PictureCache) -> tuple[NDArray[np.uint8], ...]:
@@ -102,12 +103,16 @@ def _decoded(training: TrainingSet, *, backend: Backend, pictures: PictureCache)
     return tuple(found[index] for index in range(len(keys)))
 
 
-def _look(decoded: Sequence[NDArray[np.uint8]]) -> TrainingLook:
+def _look(decoded: Sequence[NDArray[np.uint8]], *, arrays: ArrayCache) -> TrainingLook:
+    readings = read_pictures(decoded, [pixel_digest(picture) for picture in decoded], arrays=arrays)
+    names = readings[0] if readings else ()
+    found = {name: [value for row in readings if isinstance(value := row[name], float)] for name in names}
     return TrainingLook(
         sigmas=np.array([smooth_zone_sigma(picture) for picture in decoded]),
         fractions=np.array([flat_fraction(picture) for picture in decoded]),
         structures=np.stack([structure_descriptor(picture) for picture in decoded]),
         palettes=np.stack([palette_embedding(picture, foreground_only=True) for picture in decoded]),
+        readings={name: np.array(values) for name, values in found.items()},
     )
 
 
