@@ -28,7 +28,6 @@ HARD_REASONS: Final = frozenset(
         Reason.NOT_FINITE,
         Reason.BROKEN_PICTURES,
         Reason.DEAD_ADAPTER,
-        Reason.SELF_TEST,
         Reason.NOT_MEASURED,
     }
 )
@@ -36,7 +35,6 @@ _HARD_WORDS: Final = {
     Reason.NOT_FINITE: "training has produced NaN or infinity",
     Reason.BROKEN_PICTURES: "the adapter's pictures are broken where the control's are whole",
     Reason.DEAD_ADAPTER: "the adapter changes nothing, or cannot be used",
-    Reason.SELF_TEST: "the untrained adapter's pictures are not the base's, so no difference could be trusted",
     Reason.NOT_MEASURED: "the checkpoint could not be judged, and on_error asks to stop then",
 }
 

@@ -86,9 +86,10 @@ def settle_course(
     """
     choice = choose(course.evaluations, style_signal=STYLE)
     kept = {one.training_step: Path(one.kept) for one in course.evaluations if one.kept is not None}
+    gone = tuple(step for step in choice.finalists if step not in kept)
     finalists = tuple(step for step in choice.finalists if step in kept)[: judge.config.course.finalists]
     if not finalists:
-        return course
+        return course.model_copy(update={"unsettled": _without_copy(gone)}) if gone else course
     choice = choice.model_copy(update={"finalists": finalists})
     again = []
     for step in finalists:
@@ -102,7 +103,7 @@ def settle_course(
         held_back=held_back,
         evaluations=tuple(again),
         best=final.training_step,
-        sentence=_sentence(final, n_cases=len(suite.cases), held_back=held_back),
+        sentence=_sentence(final, n_cases=len(suite.cases), held_back=held_back, gone=gone),
     )
     return course.model_copy(update={"settlement": settlement, "unsettled": None, "best": final.training_step})
 
@@ -139,9 +140,15 @@ def _judged_again(judge: CheckpointJudge, file: Path, *, training_step: int, sui
     )
 
 
-def _sentence(final: Choice, *, n_cases: int, held_back: bool) -> str:
+def _sentence(final: Choice, *, n_cases: int, held_back: bool, gone: tuple[int, ...]) -> str:
     prompts = f"{n_cases} held-back prompts" if held_back else f"the same {n_cases} prompts"
-    return f"Judged again on {prompts} and unused seeds. {final.sentence}"
+    passed_over = f" Passed over: {_without_copy(gone)}." if gone else ""
+    return f"Judged again on {prompts} and unused seeds. {final.sentence}{passed_over}"
+
+
+def _without_copy(steps: tuple[int, ...]) -> str:
+    """A finalist whose file is gone cannot be judged again, and who reads the choice must know of it."""
+    return f"no copy is left of the finalist{'s' if len(steps) > 1 else ''} at {', '.join(map(str, steps))}"
 
 
 def choice_of(course: Course) -> Choice:

@@ -187,7 +187,8 @@ class TrackerDestination(Destination):
         run_id = self.tracker.tracker.info.run_id
         client.set_tag(run_id, f"{PREFIX}decision", words)
         if evaluation.decision.action is not Action.CONTINUE or evaluation.alarmed:
-            client.set_tag(run_id, f"{PREFIX}decision/{evaluation.training_step:08d}", words)
+            # Not below the tag of the last decision: a store of files would need that name for a folder.
+            client.set_tag(run_id, f"{PREFIX}decision-{evaluation.training_step:08d}", words)
 
     def _show(self, pictures: Mapping[str, Sequence[NDArray[np.uint8]]], *, step: int) -> None:
         named = {f"{PREFIX}{title}": list(shown) for title, shown in pictures.items()}

@@ -175,6 +175,22 @@ def test_nothing_to_settle_leaves_the_course_as_it_is(tmp_path: Path) -> None:
     assert judge.asked == []
 
 
+def test_a_finalist_whose_copy_is_gone_is_named(tmp_path: Path, harms: dict[str, float]) -> None:
+    first, second = (judged(step, 0.0, style=step / 1000, folder=tmp_path) for step in (100, 200))
+    lost = second.model_copy(update={"kept": None})
+    harms |= {"100": 0.0}
+    judge = Judge(tmp_path)
+
+    settled = settle_course(Course(identity="x", evaluations=(first, lost)), judge=judge, suite=judge.suite)
+    assert settled.settlement is not None
+    assert settled.settlement.sentence.endswith("Passed over: no copy is left of the finalist at 200.")
+
+    unsettled = settle_course(Course(identity="x", evaluations=(lost,)), judge=judge, suite=judge.suite)
+    assert choice_of(unsettled).sentence.endswith(
+        "The finalists were not judged again: no copy is left of the finalist at 200."
+    )
+
+
 def test_a_kept_checkpoint_without_its_one_adapter_is_told(tmp_path: Path) -> None:
     with pytest.raises(MeasurementError, match=r"a kept checkpoint must hold one adapter file; .* holds none"):
         adapter_in(tmp_path)

@@ -225,7 +225,8 @@ def test_tensorboard_files_hold_numbers_words_and_pictures_by_training_step(
 @pytest.fixture
 def wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The real package, offline."""
-    module = pytest.importorskip("wandb")
+    import wandb as module
+
     for name, value in {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path), "WANDB_SILENT": "true"}.items():
         monkeypatch.setenv(name, value)
     yield module
@@ -355,7 +356,7 @@ def test_where_text_is_not_taken_a_decision_becomes_a_tag(monkeypatch: pytest.Mo
     words = "STOP (persistent): Prompts are followed less."
     assert module.tags == {
         ("own", "lorabench/decision"): words.replace("STOP", "CONTINUE"),
-        ("own", "lorabench/decision/00000250"): words,
+        ("own", "lorabench/decision-00000250"): words,
     }
     assert one.tracker.finished == 1
 
@@ -375,9 +376,10 @@ def test_a_run_that_the_training_has_open_is_used_and_not_closed(monkeypatch: py
 
 
 def test_mlflow_keeps_numbers_by_step_and_decisions_as_tags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mlflow = pytest.importorskip("mlflow", minversion="2.9")
-    pytest.importorskip("sqlalchemy")
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    import mlflow
+
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # a database would take a minute to be set up
+    mlflow.set_tracking_uri((tmp_path / "mlruns").as_uri())
     monkeypatch.chdir(tmp_path)
     (one,) = made(["mlflow"], tmp_path)
     one.start()
@@ -389,7 +391,7 @@ def test_mlflow_keeps_numbers_by_step_and_decisions_as_tags(tmp_path: Path, monk
     client = mlflow.MlflowClient()
     history = client.get_metric_history(run_id, "lorabench/prompt/harm")
     assert sorted(point.step for point in history) == [250, 500]
-    assert client.get_run(run_id).data.tags["lorabench/decision/00000500"].startswith("STOP")
+    assert client.get_run(run_id).data.tags["lorabench/decision-00000500"].startswith("STOP")
 
 
 def test_trackio_keeps_numbers_by_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
