@@ -32,6 +32,12 @@ class Column:
     main: bool
     """The candidate at the scale that is judged (the one nearest to 1)."""
 
+    @property
+    def key(self) -> str:
+        """`b0`, `b1`, `l1`, `l0`; further scales of the candidate as `l1x0.5`."""
+        own = self.main or not self.arm.uses_adapter
+        return self.arm.value.lower() + ("" if own else f"x{self.scale:g}")
+
     def cell(self, case: str, seed: int) -> Cell:
         """The cell of this column."""
         return Cell(arm=self.arm, case=case, seed=seed, scale=self.scale)
@@ -112,6 +118,11 @@ class CaseView:
     harm: float
     """Largest harm among the gates' metrics in units of their margins; below zero where all got better."""
     harm_metric: str | None
+
+    @property
+    def needs_a_look(self) -> bool:
+        """Whether something here is lost, copied, missing or a golden case that failed."""
+        return any(flag.kind in ("copy", "golden", "missing", "lost") for flag in self.flags)
 
     @property
     def rank(self) -> tuple[int, float]:

@@ -7,17 +7,23 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from markupsafe import Markup
 
 from lorabench.records.plan import Arm
 from lorabench.records.results import Results
 from lorabench.report.case_view import CaseReader, CaseView
-from lorabench.report.page import asset, content_security_policy, environment
+from lorabench.report.file_findings import file_findings
+from lorabench.report.page import asset, content_security_policy, environment, island
+from lorabench.report.review_facts import review_facts
 from lorabench.report.run_view import family_table, missing_rows, pictures_left_over, set_table, tally
-from lorabench.report.thumbnails import PictureSource, make_thumbnails
+from lorabench.report.thumbnails import PictureSource, large_pictures, make_thumbnails
 
+SCRIPTS: Final = ("state", "cards", "filters", "viewer", "review", "blind", "keys", "start")
+"""Modules of the page's script, in the order in which they need each other."""
+LARGE_EDGE: Final = 768
+"""Longest edge of pictures that a reviewer will want to see closely: those of cases with a grave flag."""
 OPEN_SEEDS = 2
 """Seeds of a case that are shown at once; the others are folded away."""
 
@@ -50,13 +56,17 @@ def render_html(
     reader = CaseReader(results)
     cases = reader.read_all()
     shown = shown_pictures(cases, training_images_included=training_images_included)
-    style, script = asset("css", "report.css"), asset("js", "report.js")
+    style, script = asset("css", "report.css") + asset("css", "interaction.css"), joined_script()
+    grave = [case for case in cases if case.needs_a_look] if max_edge < LARGE_EDGE else []
+    close = set(shown_pictures(grave, training_images_included=training_images_included))
+    large = large_pictures(sorted(close), picture=picture, beyond=max_edge, max_edge=LARGE_EDGE)
     template = environment().get_template("report.html.j2")
     return template.render(
         results=results,
         reader=reader,
         cases=cases,
         thumbnails=make_thumbnails(shown, picture=picture, max_edge=max_edge),
+        facts=island(review_facts(reader, cases, large=large)),
         training_images_included=training_images_included,
         max_edge=max_edge,
         open_seeds=OPEN_SEEDS,
@@ -101,6 +111,12 @@ def write_html(
     return path
 
 
+def joined_script() -> str:
+    """The modules as one script with a scope of its own."""
+    modules = "\n".join(asset("js", f"{name}.js") for name in SCRIPTS)
+    return f'"use strict";\n(() => {{\n{modules}}})();\n'
+
+
 def shown_pictures(cases: Iterable[CaseView], *, training_images_included: bool) -> list[str]:
     """SHA-256 of each picture on the page, as often as it stands there."""
     seeds = [seed for case in cases for seed in case.seeds]
@@ -114,6 +130,7 @@ def shown_pictures(cases: Iterable[CaseView], *, training_images_included: bool)
 def _facts(results: Results) -> Mapping[str, Any]:
     return {
         "tally": tally(results),
+        "file_findings": file_findings(results.candidate),
         "families": family_table(results),
         "family_sizes": Counter(case.family for case in results.suite.cases),
         "sets": set_table(results),

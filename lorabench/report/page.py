@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from functools import cache
 from importlib import resources
 
@@ -41,6 +42,14 @@ def mark_phrase(text: str, phrase: str) -> Markup:
     if not phrase:
         return Markup.escape(text)
     return Markup("<mark>{}</mark>").format(phrase).join(text.split(phrase))
+
+
+def island(data: object) -> Markup:
+    """Data for a page's script as JSON that no text in it can break out of: `<`, `>` and `&` are written as escapes."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704 - the characters that matter are escaped above
 
 
 @cache

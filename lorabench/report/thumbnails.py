@@ -98,6 +98,27 @@ def make_thumbnails(shown: Iterable[str], *, picture: PictureSource, max_edge: i
     return thumbnails
 
 
+def large_pictures(wanted: Iterable[str], *, picture: PictureSource, beyond: int, max_edge: int) -> Mapping[str, str]:
+    """Larger previews of some pictures.
+
+    Args:
+        wanted: SHA-256 of each.
+        picture: Where pictures come from.
+        beyond: Only of pictures with an edge longer than this, which are shrunk otherwise.
+        max_edge: Longest edge, in pixels.
+
+    Returns:
+        SHA-256 to `data:image/webp;base64,...`.
+    """
+    found = {}
+    for sha256 in wanted:
+        pixels = picture(sha256)
+        if pixels is not None and max(pixels.shape[:2]) > beyond:
+            content, _, _ = encode_webp(pixels, max_edge=max_edge)
+            found[sha256] = "data:image/webp;base64," + base64.b64encode(content).decode("ascii")
+    return found
+
+
 def _has_few_colors(picture: PillowImage.Image) -> bool:
     """Whether a lossless file has a chance to be the smaller one; with grain it never is, and takes long to make."""
     return picture.getcolors(maxcolors=picture.width * picture.height // 8) is not None

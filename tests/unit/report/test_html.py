@@ -162,7 +162,7 @@ def test_every_picture_says_what_it_shows(page) -> None:
 
     assert pictures
     assert drawings
-    assert all(len(picture["alt"]) > 10 for picture in pictures)
+    assert all(len(picture["alt"]) > 10 for picture in pictures if "src" in picture)
     assert all(d.get("aria-label") or d.get("aria-labelledby") for d in drawings)
     assert all(s.get("aria-hidden") == "true" for s in page.of("svg") if s.get("role") != "img")
 
@@ -193,10 +193,10 @@ def test_headings_come_in_order(page) -> None:
 
 
 def test_fields_have_labels_and_the_page_has_a_language(page) -> None:
-    tags = [tag for tag, _ in page.elements]
+    fields = [attributes for tag in ("input", "select", "textarea") for attributes in page.of(tag)]
 
     assert page.of("html")[0]["lang"] == "en"
-    assert tags.count("label") == sum(tag in {"input", "select"} for tag in tags)
+    assert len(page.of("label")) == sum("aria-label" not in field for field in fields)
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
