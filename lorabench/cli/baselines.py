@@ -62,6 +62,16 @@ class BaselineExistsError(SpecError):
         self.name = name
 
 
+class NoReasonError(SpecError):
+    """Nobody says why."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "an accepted baseline must say why; found neither --reason nor a comment on the run in --from. "
+            'Give --reason "...".'
+        )
+
+
 class UnconfirmedError(SpecError):
     """A question that nobody can answer."""
 
@@ -92,14 +102,33 @@ def accept(
     name: Name,
     run: RunArgument,
     *,
-    reason: Annotated[str, typer.Option(help="Why, for whoever reads the history.")],
+    reason: Annotated[
+        str | None, typer.Option(help="Why, for whoever reads the history; with --from, else the reviewer's comment.")
+    ] = None,
+    decisions: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="decisions.json of the run's report; checked against the run."),
+    ] = None,
     by: By = None,
     allow_failed: AllowFailed = False,
     folder: Folder = None,
     config_file: ConfigFile = None,
 ) -> None:
     """Replace a baseline by a complete run. Refused in CI, and after a partial or failed run."""
-    _accept(_store(folder, config_file), _checked(name), run, reason=reason, by=by, allow_failed=allow_failed)
+    said = "" if decisions is None else _reviewed(decisions, run)
+    why = reason or said
+    if not why:
+        raise NoReasonError
+    _accept(_store(folder, config_file), _checked(name), run, reason=why, by=by, allow_failed=allow_failed)
+
+
+def _reviewed(decisions: Path, run: Path) -> str:
+    """The reviewer's comment, once the decisions were found to accept this very run."""
+    from lorabench.storage.decisions import check_accepted, read_decisions
+
+    read = read_decisions(decisions)
+    check_accepted(read, read_judged(run).results)
+    return read.comment.strip()
 
 
 @app.command("list")

@@ -1,4 +1,4 @@
-"""JSON Schemas of the files people and programs exchange: suite, settings, results, course, pilot, baseline."""
+"""JSON Schemas of the files people and programs exchange: suite, settings, results, course, pilot, sweep, baseline."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from pydantic import BaseModel
 from lorabench.records.baseline import BASELINE_SCHEMA_VERSION, Baseline
 from lorabench.records.config import Config
 from lorabench.records.course import COURSE_SCHEMA_VERSION, Course
+from lorabench.records.decisions import DECISIONS_SCHEMA_VERSION, Decisions
 from lorabench.records.pilot import PILOT_SCHEMA_VERSION, Pilot
 from lorabench.records.results import RESULTS_SCHEMA_VERSION, Results
 from lorabench.records.suite import SUITE_SCHEMA_VERSION, Suite
+from lorabench.records.sweep import SWEEP_SCHEMA_VERSION, Sweep
 
 CONFIG_SCHEMA_VERSION: Final = 1
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -22,6 +24,8 @@ _FILES: Final[dict[str, tuple[type[BaseModel], int, str]]] = {
     "results": (Results, RESULTS_SCHEMA_VERSION, "What one run found out (`results.json`)."),
     "course": (Course, COURSE_SCHEMA_VERSION, "What was judged and decided along a training (`course.json`)."),
     "pilot": (Pilot, PILOT_SCHEMA_VERSION, "How much each metric scatters on one base (`lorabench pilot`)."),
+    "decisions": (Decisions, DECISIONS_SCHEMA_VERSION, "What a reviewer decided on a report (`decisions.json`)."),
+    "sweep": (Sweep, SWEEP_SCHEMA_VERSION, "What one sweep found out (`sweep.json`)."),
     "baseline": (Baseline, BASELINE_SCHEMA_VERSION, "Accepted numbers of an earlier run."),
 }
 

@@ -140,9 +140,7 @@ def test_blinking_is_slow_and_stops_where_motion_is_unwanted(opened: Opened) -> 
     page.wait_for_timeout(1700)
     turns = page.evaluate("window.turns")
     assert len(turns) >= 2
-    assert min(b - a for a, b in pairwise(turns)) > 1000 / 6, (
-        "two changes are one blink; at most 3 a second"
-    )
+    assert min(b - a for a, b in pairwise(turns)) > 1000 / 6, "two changes are one blink; at most 3 a second"
 
     still = opened(reduced_motion="reduce")
     still.locator("article.card:not([hidden]) .look").first.click()
