@@ -79,7 +79,7 @@ class ArrayCache:
         stream = io.BytesIO()
         np.save(stream, np.asarray(array, dtype=np.float32), allow_pickle=False)
         body = stream.getvalue()
-        write_bytes(self.path(key), body + hashlib.sha256(body).digest())
+        write_bytes(self.path(key), body + hashlib.sha256(body).digest(), durable=False)
 
     def rows(self, keys: Sequence[str], make: Callable[[list[int]], Array]) -> Array:
         """The arrays of all keys, stacked; those that are missing are made together and stored.

@@ -34,6 +34,8 @@ class StoredPicture:
     """(height, width, 3), uint8, RGB."""
     sha256: str
     """See `pixel_digest`."""
+    broken: str | None = None
+    """What was wrong with it when it was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,15 +124,17 @@ class PictureCache:
         if facts is None or sha256 != facts.get("sha256"):
             return None
         self._touch(key)
-        return StoredPicture(picture, sha256)
+        broken = facts.get("broken")
+        return StoredPicture(picture, sha256, broken if isinstance(broken, str) else None)
 
-    def put(self, key: str, picture: Picture, *, material: Mapping[str, Any]) -> str:
+    def put(self, key: str, picture: Picture, *, material: Mapping[str, Any], broken: str | None = None) -> str:
         """Store a picture.
 
         Args:
             key: Its key.
             picture: (height, width, 3), uint8, RGB.
             material: What the key was made of, plain JSON types; kept for `explain`.
+            broken: What was wrong with it when it was made; kept beside it.
 
         Returns:
             The digest of its pixels.
@@ -141,8 +145,9 @@ class PictureCache:
         """
         sha256 = pixel_digest(picture)
         created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        write_bytes(self.path(key), to_png(picture))
-        write_json(self._facts_path(key), {"sha256": sha256, "created": created, "material": dict(material)})
+        write_bytes(self.path(key), to_png(picture), durable=False)
+        facts = {"sha256": sha256, "created": created, "material": dict(material)}
+        write_json(self._facts_path(key), facts if broken is None else {**facts, "broken": broken}, durable=False)
         return sha256
 
     def export(self, key: str, target: Path) -> bool:

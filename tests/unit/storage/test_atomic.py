@@ -116,3 +116,14 @@ def test_file_that_is_not_there_is_not_linked(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         link_or_copy(tmp_path / "source", tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("durable", "waits"), [(True, 1), (False, 0)])
+def test_caches_do_not_wait_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool, waits: int
+) -> None:
+    waited = []
+    monkeypatch.setattr(os, "fsync", waited.append)
+    write_bytes(tmp_path / "entry", b"content", durable=durable)
+    assert (tmp_path / "entry").read_bytes() == b"content"
+    assert len(waited) == waits
