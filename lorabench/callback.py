@@ -34,6 +34,7 @@ from lorabench.training.guard_errors import NotRestoredError
 from lorabench.training.live_signals import Signals
 from lorabench.training.loss_trend import FindingKind, LossTrend, divided
 from lorabench.training.ranks import Ranks
+from lorabench.training.step_times import StepTimeTrack
 from lorabench.training.subjects import Subject, subject_of
 from lorabench.training.trackers import PREFIX, Destination, destinations
 
@@ -118,6 +119,7 @@ class Monitor:
         self._open = ExitStack()
         self._opened: _Opened | None = None
         self._loss = LossTrend()
+        self._step_times = StepTimeTrack()
         self._cadence = Cadence(config.course)
         self.decision = Decision(sentence="Nothing was judged yet.", training_step=0)
 
@@ -214,7 +216,8 @@ class Monitor:
     def _word(self, training_step: int, loss: Any, grad_norm: Any) -> int:
         """What the leader tells the other processes about this step."""
         self._ensure_open()
-        self._cadence.step(training_step)
+        if (seconds := self._cadence.step(training_step)) is not None:
+            self._step_times.add(training_step, seconds)
         if loss is not None and not self._loss_is_finite(training_step, loss, grad_norm):
             return _DECIDED
         return int(self._cadence.due(training_step))
@@ -251,6 +254,7 @@ class Monitor:
         seconds = evaluation.seconds or time.perf_counter() - started
         evaluation = evaluation.model_copy(update={"checkpoint": checkpoint, "seconds": seconds})
         evaluation = opened.live.record(evaluation, file=file, policy_state=state)
+        self._note_step_times(opened.live)
         self.decision = evaluation.decision
         self._report(evaluation)
         opened.subject.rest(opened.judge)
@@ -269,6 +273,7 @@ class Monitor:
         if settle and self.course.settlement is None:
             self._settle()
         choice = self.choice()
+        self._note_step_times(self._ensure_open().live)
         facts = {"share": self._cadence.share, "judging_seconds": round(self._cadence.judging_seconds, 3)}
         self._folder.save_loss(self._loss.state_dict())
         self._folder.event("finished", best=choice.training_step, sentence=choice.sentence, **facts)
@@ -336,6 +341,7 @@ class Monitor:
         if self.course.evaluations:
             self.decision = self.course.evaluations[-1].decision
         self._loss = LossTrend.from_state(state["loss"])
+        self._step_times = StepTimeTrack(self.course.step_times)
         self._cadence.load_state_dict(state)
 
     def set_back(self, training_step: int) -> None:
@@ -379,6 +385,7 @@ class Monitor:
             self.decision = last.decision
             self._cadence.next_screen = last.training_step + self.config.course.every_n_steps
             self._take_up_loss()
+            self._step_times = StepTimeTrack(course.step_times)
         live = LiveCourse(self._folder, course, settings=self.config.course)
         opened = _Opened(judge=judge, subject=subject, live=live)
         try:
@@ -389,6 +396,15 @@ class Monitor:
         self._opened = opened
         self._destinations = self._tell(lambda tracker: tracker.start())
         return opened
+
+    def _note_step_times(self, live: LiveCourse) -> None:
+        """Write into the course how long steps take, and on what."""
+        from lorabench.training.training_setup import setup_of
+
+        times = self._step_times.record()
+        if times is not None:
+            setup = setup_of(self.pipeline, self.config.course)
+            live.save(live.course.model_copy(update={"step_times": times, "setup": setup}))
 
     def _take_up_loss(self) -> None:
         """The loss trend of a training that goes on without a stored state of ours."""

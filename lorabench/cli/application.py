@@ -13,17 +13,24 @@ import typer
 from lorabench import __version__
 from lorabench.cli import (
     attaching,
+    auditing,
     baselines,
     caching,
     course,
     demonstration,
     diagnosing,
+    explaining,
+    exporting,
+    inspecting,
     listing,
     pilot,
     planning_power,
+    proving,
     reporting,
     running,
     starting,
+    suite_making,
+    sweeping,
     validating,
     watching,
     weights,
@@ -69,10 +76,15 @@ def _every_command(
 app.command("demo")(demonstration.demo)
 app.command("init")(starting.init)
 app.command("validate")(validating.validate)
+app.command("inspect")(inspecting.inspect)
 app.command("run")(running.run)
 app.command("gate")(reporting.gate)
 app.command("report")(reporting.report)
 app.command("compare")(reporting.compare)
+app.command("export")(exporting.export)
+app.command("audit")(auditing.audit)
+app.command("diagnose")(explaining.diagnose)
+app.command("sweep")(sweeping.sweep)
 app.command("watch")(watching.watch)
 app.command("attach", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})(
     attaching.attach
@@ -80,11 +92,13 @@ app.command("attach", context_settings={"ignore_unknown_options": True, "allow_i
 app.command("history")(course.history)
 app.add_typer(baselines.app, name="baseline")
 app.add_typer(listing.app, name="list")
+app.add_typer(suite_making.app, name="suite")
 app.add_typer(weights.app, name="weights")
 app.add_typer(caching.app, name="cache")
 app.command("schema")(listing.schema)
 app.command("pilot")(pilot.pilot)
 app.command("power")(planning_power.power)
+app.command("prove")(proving.prove)
 app.command("doctor")(diagnosing.doctor)
 
 

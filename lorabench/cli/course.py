@@ -109,6 +109,7 @@ def _remarks(course: Course, *, folder: Path) -> list[str]:
     """Below the table: what the marks mean, the newest decision, the best checkpoint."""
     from lorabench.report.notation import plain
     from lorabench.training.settling import choice_of
+    from lorabench.training.step_times import step_time_finding
 
     if not course.evaluations:
         return [f"Nothing was judged yet in {folder}."]
@@ -117,8 +118,10 @@ def _remarks(course: Course, *, folder: Path) -> list[str]:
     best = next((one for one in reversed(course.evaluations) if one.training_step == course.best), None)
     where = "" if best is None or best.kept is None else f", kept in {best.kept}"
     chosen = "Best: none so far." if best is None else f"Best: step {best.training_step}{where}."
+    told = step_time_finding(course)
+    steps = [] if told is None else [plain(told.sentence), *(f"- {plain(one.sentence)}" for one in told.causes)]
     legend = [LEGEND] if any(one.screen for one in course.evaluations) else []
-    return [*legend, f"Newest: {plain(course.evaluations[-1].decision.sentence)}", chosen, *why]
+    return [*legend, f"Newest: {plain(course.evaluations[-1].decision.sentence)}", chosen, *why, *steps]
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

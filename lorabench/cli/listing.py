@@ -26,6 +26,8 @@ class FileFormat(StrEnum):
     RESULTS = "results"
     COURSE = "course"
     PILOT = "pilot"
+    AUDIT = "audit"
+    DIAGNOSIS = "diagnosis"
     BASELINE = "baseline"
 
 
@@ -75,7 +77,7 @@ def gates(config_file: ConfigFile = None, as_json: AsJson = False) -> None:
     config, _ = load_settings({}, config_file=config_file, assignments=None)
     rows = [
         [one.name, one.kind, one.metric, f"{one.margin:g}", "yes" if one.required else "no", one.says]
-        for one in configured_gates(config.gates)
+        for one in configured_gates(config.gates, brand=config.training_set.brand_palette)
     ]
     _print(["name", "kind", "metric", "margin", "required", "a failure means"], rows, as_json=as_json)
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from lorabench.storage.config_files import Origins
 
 Base = Annotated[str | None, typer.Option(help="Base model: folder of a diffusers pipeline, or a hub id.")]
+TrainingBase = Annotated[
+    str | None,
+    typer.Option(metavar="FOLDER", help="Base the adapter was trained on, if it is another: judge it on both."),
+]
 Lora = Annotated[str | None, typer.Option(metavar="PATH", help="The adapter under test: file or folder.")]
 Scale = Annotated[float | None, typer.Option(help="Adapter scale.")]
 Alpha = Annotated[float | None, typer.Option(help="LoRA alpha, for files that state none.")]
@@ -76,6 +80,7 @@ NoTrainingImages = Annotated[
 
 SETTINGS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "base": ("model.base",),
+    "training_base": ("model.training_base",),
     "device": ("model.device", "judges.device"),
     "dtype": ("model.dtype",),
     "batch_size": ("model.batch_size",),

@@ -10,6 +10,7 @@ import typer
 
 from lorabench.cli import output
 from lorabench.cli.options import NoTrainingImages
+from lorabench.cli.sweep_pages import is_sweep, write_sweep_page
 from lorabench.cli.verdicts import Format, Judged, combined, pictures_of, show_verdict
 from lorabench.errors import ExitCode, SpecError
 
@@ -61,7 +62,7 @@ def gate(
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Run folders or their results.json; also folders of courses."),
+        typer.Argument(metavar="RUN...", help="Run folders or their results.json; folders of courses and sweeps too."),
     ],
     to: Annotated[
         Path | None,
@@ -77,9 +78,10 @@ def report(
 ) -> None:
     """Render the HTML page of runs, or of the courses of trainings, again: from their files alone."""
     courses = [run for run in runs if is_course(run)]
-    if courses and to is not None and _is_page(to) and len(runs) > 1:
+    sweeps = [run for run in runs if is_sweep(run)]
+    if (courses or sweeps) and to is not None and _is_page(to) and len(runs) > 1:
         raise OneFileError(to, len(runs))
-    read = [read_judged(run) for run in runs if run not in courses]
+    read = [read_judged(run) for run in runs if run not in courses and run not in sweeps]
     for one, target in zip(read, report_targets(to, read) if read else [], strict=True):
         write_report(
             one.results,
@@ -91,6 +93,8 @@ def report(
         output.data(str(target))
     for course in courses:
         output.data(str(_write_course(course, to=to, max_edge=max_edge or 128)))
+    for one_sweep in sweeps:
+        output.data(str(write_sweep_page(one_sweep, to=to, max_edge=max_edge or 160)))
 
 
 def compare(
@@ -99,16 +103,23 @@ def compare(
     style: Annotated[ComparisonFormat, typer.Option("--format", help="How it is printed.")] = ComparisonFormat.HUMAN,
 ) -> None:
     """Put two runs side by side, gate by gate. Decides nothing: each verdict is its own run's."""
-    from lorabench.report.compare import gate_changes, obstacles, render_compare, render_compare_markdown
+    from lorabench.report.compare import obstacles, render_compare, render_compare_markdown
 
     a, b = (read_judged(path).results for path in (first, second))
     if style is ComparisonFormat.JSON:
-        changes = [_change(change) for change in gate_changes(a, b)]
-        output.json_data({"first": a.run_id, "second": b.run_id, "obstacles": list(obstacles(a, b)), "gates": changes})
+        gates = changes_as_json(a, b)
+        output.json_data({"first": a.run_id, "second": b.run_id, "obstacles": list(obstacles(a, b)), "gates": gates})
     elif style is ComparisonFormat.MARKDOWN:
         output.data(render_compare_markdown(a, b))
     else:
         output.show(render_compare(a, b))
+
+
+def changes_as_json(a: Results, b: Results) -> list[dict[str, Any]]:
+    """Every gate of two runs beside each other, in plain JSON types."""
+    from lorabench.report.compare import gate_changes
+
+    return [_change(change) for change in gate_changes(a, b)]
 
 
 def read_judged(run: Path) -> Judged:
@@ -147,10 +158,18 @@ def report_targets(to: Path | None, judged: list[Judged]) -> list[Path]:
 
 
 def write_report(results: Results, *, folder: Path, target: Path, training: bool = True, max_edge: int = 256) -> None:
-    """Render a run whose pictures lie in `folder`."""
+    """Render a run whose pictures, and diagnosis if there is one, lie in `folder`."""
     from lorabench.report.html import write_html
+    from lorabench.storage.diagnosis_files import read_diagnosis
 
-    write_html(results, target, picture=pictures_of(folder), training_images_included=training, max_edge=max_edge)
+    write_html(
+        results,
+        target,
+        picture=pictures_of(folder),
+        training_images_included=training,
+        max_edge=max_edge,
+        diagnosis=read_diagnosis(folder),
+    )
 
 
 def _is_page(path: Path) -> bool:

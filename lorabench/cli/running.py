@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lorabench.cli import output
+from lorabench.cli.both_bases import both_bases_summary, on_training_base, show_both_bases
 from lorabench.cli.guarding import print_error
 from lorabench.cli.options import (
     Alpha,
@@ -42,6 +43,7 @@ from lorabench.cli.options import (
     Scale,
     Seeds,
     Suites,
+    TrainingBase,
     TrainingFolder,
     Trigger,
     load_settings,
@@ -94,6 +96,7 @@ def run(
     suites: Suites = None,
     *,
     base: Base = None,
+    training_base: TrainingBase = None,
     lora: Lora = None,
     scale: Scale = None,
     alpha: Alpha = None,
@@ -127,7 +130,8 @@ def run(
 ) -> None:
     """Judge an adapter against its base on held-out prompts.
 
-    The same command after an interruption goes on where it stopped.
+    The same command after an interruption goes on where it stopped. With a training base the verdict and the exit code
+    are those on the base in use.
     """
     stated = stated_settings(locals()) | {"seeds": whole_numbers("--seeds", seeds), "arms": words(arms)}
     config, _ = load_settings(stated, config_file=config_file, assignments=assignments, quiet=quiet)
@@ -136,12 +140,16 @@ def run(
     chosen = chosen_suites(suites, config)
     _check_one_page(len(chosen), style=style, report=report)
     command = shlex.join(["lorabench", *ctx.obj])
-    done = _evaluate_all(config, chosen, command=command, cache_only=cache_only, quiet=quiet)
+    configs = [config, on_training_base(config)] if config.model.training_base else [config]
+    done, *rest = (_evaluate_all(one, chosen, command=command, cache_only=cache_only, quiet=quiet) for one in configs)
+    before = [one for part in rest for one in part]
     judged = [one for one in done if isinstance(one, Judged)]
-    failures = [one for one in done if isinstance(one, Failure)]
+    trained_on = [one for one in before if isinstance(one, Judged)]
+    failures = [one for one in (*done, *before) if isinstance(one, Failure)]
     if not no_report:
         judged = _with_reports(judged, to=report, training=not no_training_images)
-    _show_all(judged, failures, style)
+        trained_on = _with_reports(trained_on, to=None, training=not no_training_images)
+    _show_all(judged, failures, style, trained_on=trained_on)
     raise typer.Exit(_exit_code(judged, failures))
 
 
@@ -247,11 +255,13 @@ def _with_reports(judged: list[Judged], *, to: Path | None, training: bool) -> l
     return [replace(one, report_path=target) for one, target in zip(judged, targets, strict=True)]
 
 
-def _show_all(judged: Sequence[Judged], failures: Sequence[Failure], style: Format) -> None:
+def _show_all(
+    judged: Sequence[Judged], failures: Sequence[Failure], style: Format, *, trained_on: Sequence[Judged] = ()
+) -> None:
     for failure in failures:
         print_error(failure.error)
     if style is Format.JSON:
-        output.json_data(_summary(judged, failures))
+        output.json_data(_summary(judged, failures) | both_bases_summary(judged, trained_on))
         return
     for one in judged:
         show_verdict(one, style)
@@ -259,6 +269,7 @@ def _show_all(judged: Sequence[Judged], failures: Sequence[Failure], style: Form
             output.data(f"results: {one.results_path}")
             if one.report_path is not None:
                 output.data(f"report:  {one.report_path}")
+    show_both_bases(judged, trained_on, style)
 
 
 def _summary(judged: Sequence[Judged], failures: Sequence[Failure]) -> dict[str, Any]:

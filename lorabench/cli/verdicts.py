@@ -74,9 +74,13 @@ def show_verdict(judged: Judged, style: Format) -> None:
     if style is Format.JSON:
         output.json_data(judged.as_json())
     elif style is Format.MARKDOWN:
-        from lorabench.report.markdown import render_markdown
+        from lorabench.report.findings_view import diagnosis_markdown
+        from lorabench.report.markdown import SIZE_LIMIT, cap, render_markdown
+        from lorabench.storage.diagnosis_files import read_diagnosis
 
-        output.data(render_markdown(results))
+        diagnosis = read_diagnosis(judged.results_path.parent)
+        causes = "" if diagnosis is None else f"\n{diagnosis_markdown(diagnosis)}"
+        output.data(cap(render_markdown(results) + causes, size_limit=SIZE_LIMIT))
     elif style is Format.GITHUB:
         from lorabench.report.github import render_github
 

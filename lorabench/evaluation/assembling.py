@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from lorabench.evaluation.baseline_gates import compare_with_baseline
 from lorabench.evaluation.comparing import compare, values_of
+from lorabench.evaluation.content_measuring import is_compared_on, measure_content
+from lorabench.evaluation.copy_indices import copy_rates_by_kind, has_caption_cases, memorisation_gap_of
+from lorabench.evaluation.copy_measuring import measure_descriptor_copies, measure_part_copies
+from lorabench.evaluation.density_index import ambient_position_of
+from lorabench.evaluation.diversity_indices import diversity_of
 from lorabench.evaluation.encoding import Features
 from lorabench.evaluation.gates import Gate
+from lorabench.evaluation.identity_indices import identity_consistency_of, identity_drift_of
 from lorabench.evaluation.indices import (
     Resampling,
     composition_collapse_of,
@@ -21,10 +27,12 @@ from lorabench.evaluation.indices import (
     set_measurement,
 )
 from lorabench.evaluation.judging import conclude, judge
+from lorabench.evaluation.look_measuring import NO_REFERENCES, measure_looks, photo_levels
 from lorabench.evaluation.measuring import (
     CELL_METRICS,
     Measured,
     Rulers,
+    broken_named,
     detector_self_test,
     figures_found,
     measure_compositions,
@@ -32,6 +40,9 @@ from lorabench.evaluation.measuring import (
     measure_foils,
     self_test,
 )
+from lorabench.evaluation.slice_indices import SCORES as SLICE_SCORES
+from lorabench.evaluation.slice_indices import worst_subject_slice_of
+from lorabench.evaluation.style_color_indices import brand_distance_of, training_palette_distance_of
 from lorabench.metrics.anatomy import detector_problem
 from lorabench.records.comparison import Comparison, Verdict
 from lorabench.records.images import FailedCell, Image
@@ -49,9 +60,29 @@ if TYPE_CHECKING:
 
 SHOWN_BY_FAMILY = ("prompt_following_score", "anatomy_score", "palette_compliance_score", "clip_text_similarity")
 """Cell metrics that are also compared family by family, for the reader."""
-INDICES = ("palette_collapse", "composition_collapse", "palette_pull", "photo_bleed")
+INDICES = (
+    "palette_collapse",
+    "composition_collapse",
+    "palette_pull",
+    "photo_bleed",
+    "ambient_position",
+    "memorisation_gap",
+    "seed_collapse",
+    "case_spread_ratio",
+    "eta_squared",
+    "vendi_ratio",
+    "worst_subject_slice",
+    "training_palette_distance",
+    "brand_distance",
+    "identity_drift",
+    "identity_consistency",
+)
 """Metrics with one number per arm, in the order of reports."""
 NO_CANDIDATE = "nothing can be compared with the control: no candidate is named ([candidate] lora)."
+NO_EMPTY_SCENES = (
+    "emptiness can be judged only where it is asked for, in the family sparse_scene and by no_extra checks; the suite "
+    "has no such case."
+)
 NO_TRAINING = "no training pictures are configured ([training_set] folder)"
 
 
@@ -99,6 +130,8 @@ class _Numbers:
     neighbours: tuple[Neighbour, ...]
     self_tests: tuple[SelfTest, ...]
     indices: tuple[Comparison | Unmeasured, ...]
+    seen: Mapping[str, str]
+    """Metric to what the candidate's pictures show, in words, where numbers do not say it."""
 
 
 def assemble(evidence: Evidence, *, run_id: str, base: BaseInfo, provenance: Provenance) -> Results:
@@ -126,15 +159,23 @@ def assemble(evidence: Evidence, *, run_id: str, base: BaseInfo, provenance: Pro
         base=base,
         candidate=evidence.adapter,
         plan=evidence.plan.cells,
-        images=evidence.images,
+        images=broken_named(evidence.images, features),
         failed=evidence.failed,
         training=() if evidence.training is None else evidence.training.records(),
         metrics=_metrics(numbers, verdicts),
         measurements=numbers.measurements,
-        set_measurements=tuple(
-            set_measurement(item, arm=Arm.CANDIDATE, scale=evidence.config.candidate.scale, n_pictures=item.n_pairs)
-            for item in numbers.indices
-            if isinstance(item, Comparison)
+        set_measurements=(
+            *(
+                set_measurement(item, arm=Arm.CANDIDATE, scale=evidence.config.candidate.scale, n_pictures=item.n_pairs)
+                for item in numbers.indices
+                if isinstance(item, Comparison)
+            ),
+            *copy_rates_by_kind(
+                numbers.measurements,
+                suite=evidence.suite,
+                scale=evidence.config.candidate.scale,
+                confidence_level=evidence.config.statistics.confidence_level,
+            ),
         ),
         unmeasured=numbers.unmeasured,
         neighbours=numbers.neighbours,
@@ -180,37 +221,128 @@ def _numbers_of(evidence: Evidence) -> _Numbers:
     images, features, rulers, training = evidence.images, evidence.features, evidence.rulers, evidence.training
     clip_tests = self_test(images, features, rulers=rulers)
     why_no_copies = NO_TRAINING if training is None else rulers.judges.why_absent("lpips")
-    copied, neighbours = measure_copies(
-        images, features, training=None if training is None else training.embedded, why_not=why_no_copies
+    embedded = None if training is None else training.embedded
+    nulls = evidence.suite.novel_cases or {case.id for case in evidence.suite.cases}
+    copied, neighbours = measure_copies(images, features, training=embedded, why_not=why_no_copies, null_cases=nulls)
+    edited = measure_descriptor_copies(
+        images,
+        features,
+        training=None if training is None else training.described,
+        why_not=NO_TRAINING if training is None else rulers.judges.why_absent("descriptor"),
+        null_cases=nulls,
+    )
+    in_part = measure_part_copies(
+        images,
+        features,
+        training=embedded,
+        encoder=rulers.judges.lpips,
+        why_not=why_no_copies,
+        null_cases=nulls,
     )
     composed = measure_compositions(
         images, features, training=None if training is None else training.compositions, why_not=NO_TRAINING
     )
     foils = measure_foils(images, features, rulers=rulers, tests=clip_tests)
-    parts = [*evidence.measured, copied, composed, foils]
-    indices = _indices(evidence)
+    looks = measure_looks(images, features, rulers=rulers, training=training, why_not=NO_TRAINING)
+    content = measure_content(images, features, rulers=rulers, training=training)
+    parts = [*evidence.measured, copied, edited, in_part, composed, foils, looks, *content.parts]
+    detections = detector_self_test(images, features, rulers=rulers)
+    indices = (*_indices(evidence), *_gap(evidence, copied), *_worst_slice(evidence, parts, tests=detections))
     unmeasured = [item for part in parts for item in part.unmeasured]
     return _Numbers(
         measurements=tuple(item for part in parts for item in part.measurements),
         unmeasured=(*unmeasured, *(item for item in indices if isinstance(item, Unmeasured))),
         neighbours=tuple(neighbours),
-        self_tests=(*clip_tests, *detector_self_test(images, features, rulers=rulers)),
+        self_tests=(*clip_tests, *detections),
         indices=indices,
+        seen=content.seen,
     )
+
+
+def _gap(evidence: Evidence, copied: Measured) -> tuple[Comparison | Unmeasured, ...]:
+    """The gap between verbatim and novel prompts, where the suite has verbatim ones."""
+    if evidence.adapter is None or not has_caption_cases(evidence.suite):
+        return ()
+    resampling = _resampling(evidence)
+    return (memorisation_gap_of(copied.measurements, suite=evidence.suite, resampling=resampling),)
+
+
+def _resampling(evidence: Evidence) -> Resampling:
+    statistics = evidence.config.statistics
+    return Resampling(statistics.seed, statistics.n_resamples, statistics.confidence_level)
+
+
+def _of_novel_cases(features: Features, suite: Suite) -> Features:
+    """Without the pictures of prompts made from captions, which decide nothing."""
+    if not has_caption_cases(suite):
+        return features
+    novel = suite.novel_cases
+    return replace(features, digest_of={cell: sha for cell, sha in features.digest_of.items() if cell.case in novel})
 
 
 def _indices(evidence: Evidence) -> tuple[Comparison | Unmeasured, ...]:
     if evidence.adapter is None:
         return ()
-    statistics = evidence.config.statistics
-    resampling = Resampling(statistics.seed, statistics.n_resamples, statistics.confidence_level)
-    features, scale = evidence.features, evidence.config.candidate.scale
+    resampling = _resampling(evidence)
+    features, scale = _of_novel_cases(evidence.features, evidence.suite), evidence.config.candidate.scale
     look = None if evidence.training is None else evidence.training.look
+    bleed = photo_bleed_of(features, look, scale=scale, resampling=resampling)
     return (
         palette_collapse_of(features, scale=scale, resampling=resampling),
         composition_collapse_of(features, scale=scale, resampling=resampling),
         palette_pull_of(features, look, scale=scale, resampling=resampling),
-        photo_bleed_of(features, look, scale=scale, resampling=resampling),
+        bleed,
+        ambient_position_of(features, look, scale=scale, resampling=resampling),
+        *diversity_of(features, scale=scale, resampling=resampling),
+        *_of_training(evidence, bleed=bleed),
+    )
+
+
+def _of_training(evidence: Evidence, *, bleed: Comparison | Unmeasured) -> tuple[Comparison | Unmeasured, ...]:
+    """Have its colours been learned, and the character that it shows?"""
+    training, config = evidence.training, evidence.config
+    resampling, scale = _resampling(evidence), config.candidate.scale
+    features = _of_novel_cases(evidence.features, evidence.suite)
+    look, looks = (None, None) if training is None else (training.look, training.looks)
+    references = None if training is None else training.references
+    why_not = NO_REFERENCES if config.training_set.references is None else evidence.rulers.judges.why_absent("clip")
+    colors = training_palette_distance_of(
+        features, look, suite=evidence.suite, looks=looks, bleed=bleed, scale=scale, resampling=resampling
+    )
+    brand = (
+        (brand_distance_of(features, look, scale=scale, resampling=resampling),)
+        if config.training_set.brand_palette
+        else ()
+    )
+    level = config.statistics.confidence_level
+    return (
+        colors,
+        *brand,
+        identity_drift_of(features, references, why_not=why_not, scale=scale, resampling=resampling),
+        identity_consistency_of(features, references, why_not=why_not, scale=scale, confidence_level=level),
+    )
+
+
+def _worst_slice(
+    evidence: Evidence, parts: Sequence[Measured], *, tests: Sequence[SelfTest]
+) -> tuple[Comparison | Unmeasured, ...]:
+    """The worst kind of subject; a detector at chance has no say."""
+    if evidence.adapter is None:
+        return ()
+    blind = any(not test.usable for test in tests)
+    measurements = [
+        item
+        for part in parts
+        for item in part.measurements
+        if item.metric in SLICE_SCORES and not (blind and item.metric == "prompt_following_score")
+    ]
+    return (
+        worst_subject_slice_of(
+            evidence.suite,
+            measurements,
+            confidence_level=evidence.config.statistics.confidence_level,
+            same_pictures=identical_pictures(evidence.images),
+        ),
     )
 
 
@@ -224,7 +356,7 @@ def _decided(evidence: Evidence, numbers: _Numbers) -> tuple[tuple[Gate, ...], t
         return evidence.gates, verdicts
     against, found_against = compare_with_baseline(
         evidence.baseline,
-        numbers.measurements,
+        [item for item in numbers.measurements if item.cell.case in evidence.suite.novel_cases],
         images=evidence.images,
         gates=evidence.gates,
         problems=problems,
@@ -254,7 +386,8 @@ def _found(gate: Gate, evidence: Evidence, numbers: _Numbers, *, problem: str | 
         allowed=_allowed(gate, evidence),
     )
     if isinstance(comparison, Comparison):
-        return _saturated(gate, comparison) or comparison
+        shown = comparison.model_copy(update={"seen": numbers.seen.get(gate.metric, "")})
+        return _saturated(gate, comparison) or shown
     reasons = (item.reason for item in numbers.unmeasured if item.metric == gate.metric)
     return comparison.model_copy(update={"reason": next(reasons, comparison.reason)})
 
@@ -264,6 +397,8 @@ def _allowed(gate: Gate, evidence: Evidence) -> float | None:
     if gate.allowance == "none" or evidence.training is None:
         return None
     levels = evidence.training.look.readings.get(gate.metric)
+    if gate.metric == "photo_probability":
+        levels = _photo_levels(evidence)
     if levels is None or not len(levels):
         return None
     if gate.allowance == "training_mean":
@@ -272,9 +407,22 @@ def _allowed(gate: Gate, evidence: Evidence) -> float | None:
     return float(np.quantile(levels, 0.05 if higher_is_better else 0.95))
 
 
+def _photo_levels(evidence: Evidence) -> Any:
+    """Photo probability of the training pictures, if CLIP has seen them."""
+    clip, training = evidence.rulers.judges.clip, evidence.training
+    if clip is None or training is None or training.looks is None:
+        return None
+    return photo_levels(evidence.features, training.looks, logit_scale=clip.logit_scale)
+
+
 def _saturated(gate: Gate, comparison: Comparison) -> Unmeasured | None:
     """A rate that is high in the control already has no room in which harm could be seen."""
     control = comparison.reference_mean
+    if gate.metric == "photo_probability" and control is not None and control > 1.0 - gate.margin:
+        reason = (
+            f"the control's pictures look like photographs already (mean probability {control:.2f}): no room is left."
+        )
+        return Unmeasured(metric=gate.metric, reason=reason)
     if gate.metric != "composition_copy_rate" or control is None or control <= 0.5:
         return None
     reason = (
@@ -307,7 +455,12 @@ def _compared(
     only_harm: bool = False,
     allowed: float | None = None,
 ) -> Comparison | Unmeasured:
-    cases = {case.id for case in evidence.suite.cases if family is None or case.family == family}
+    novel = evidence.suite.novel_cases
+    cases = {
+        case.id
+        for case in evidence.suite.cases
+        if case.id in novel and family in (None, case.family) and is_compared_on(name, case, rulers=evidence.rulers)
+    }
     chosen = [item for item in numbers.measurements if item.cell.case in cases]
     candidate = values_of(chosen, metric=name, arm=Arm.CANDIDATE)
     control = values_of(chosen, metric=name, arm=Arm(reference))
@@ -334,6 +487,10 @@ def _compared(
 def _sensor_problem(gate: Gate, evidence: Evidence, numbers: _Numbers) -> str | None:
     """Why the gate's sensor does not work on the control's pictures; None if it does, or has no self-test."""
     detector = evidence.rulers.judges.detector
+    if gate.metric == "empty_space_clutter" and not any(
+        is_compared_on(gate.metric, case, rulers=evidence.rulers) for case in evidence.suite.cases
+    ):
+        return NO_EMPTY_SCENES
     if detector is None:
         return None
     if gate.kind == "prompt":

@@ -97,7 +97,8 @@ def world_config(
         style=STYLE,
         generation=GenerationSettings(**settings["generation"]),
         training_set=TrainingSetConfig(folder=training),
-        judges=JudgesConfig(clip=f"local-dir:{clip}", detector="oracle", device="cpu"),
+        # Copy descriptors are for pictures of the real world; and figures must not depend on what else is installed.
+        judges=JudgesConfig(clip=f"local-dir:{clip}", detector="oracle", copy_descriptor="off", device="cpu"),
         runs_dir=runs_dir,
         cache_dir=cache_dir,
     )

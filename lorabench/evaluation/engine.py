@@ -18,21 +18,23 @@ from lorabench import __version__
 from lorabench.errors import MeasurementError, SpecError
 from lorabench.evaluation.assembling import Evidence, assemble
 from lorabench.evaluation.baseline_gates import check_comparable
+from lorabench.evaluation.candidate_examination import examined
 from lorabench.evaluation.encoding import STAGE as ENCODING
-from lorabench.evaluation.encoding import Encoder
+from lorabench.evaluation.encoding import Encoder, Features
 from lorabench.evaluation.gates import configured_gates
 from lorabench.evaluation.generating import generate
 from lorabench.evaluation.judge_set import JudgeSet, load_judges
 from lorabench.evaluation.measuring import Measured, Rulers, measure, prompt_texts
 from lorabench.evaluation.observer import Observer
 from lorabench.evaluation.planning import plan_cells
-from lorabench.evaluation.training_look import Training, look_at_training, open_training
+from lorabench.evaluation.training_look import Training, look_at_training, open_references, open_training
 from lorabench.generation.adapter import AdapterFile, read_adapter
+from lorabench.metrics.photo_look import TEXTS as PHOTO_LOOK_TEXTS
 from lorabench.records.images import FailedCell, Image, Images
 from lorabench.records.measurement import Measurement, Unmeasured
 from lorabench.records.plan import Arm, Plan
 from lorabench.records.record import digest_of
-from lorabench.records.results import CheckOutcome, Provenance, Results
+from lorabench.records.results import AdapterInfo, CheckOutcome, Provenance, Results
 from lorabench.registry import BACKENDS
 from lorabench.storage.arrays import ArrayCache
 from lorabench.storage.atomic import write_bytes
@@ -167,6 +169,7 @@ def open_run(
         judges=judges or load_judges(config.judges, memorisation=training is not None),
         adapter=adapter,
         training=training,
+        references=open_references(config, training=training),
         baseline=_baseline(config, suite=suite, backend=backend),
         pictures=PictureCache(cache_dir / "pictures"),
         arrays=ArrayCache(cache_dir / "features"),
@@ -204,6 +207,21 @@ def evaluate(
         return run.finish()
 
 
+@dataclass(frozen=True, slots=True)
+class Aside:
+    """Pictures that are no part of a run's own plan, and what is known of them.
+
+    Attributes:
+        images: The pictures, and cells without one.
+        features: What judges and pixel measures say of them.
+        measured: Numbers that need nothing but the picture, its case and the judges.
+    """
+
+    images: Images
+    features: Features
+    measured: Measured
+
+
 class Run:
     """One suite, one candidate. Cases are made and measured when asked for; `finish` judges them all.
 
@@ -230,6 +248,7 @@ class Run:
         judges: JudgeSet,
         adapter: AdapterFile | None,
         training: TrainingSet | None,
+        references: TrainingSet | None,
         baseline: Baseline | None,
         pictures: PictureCache,
         arrays: ArrayCache,
@@ -238,8 +257,10 @@ class Run:
     ) -> None:
         self.config, self.suite, self.observer = config, suite, observer
         self.backend, self.judges, self.adapter = backend, judges, adapter
-        self.gates = configured_gates(config.gates, suite=suite, training=training is not None)
-        self._training_set, self._baseline = training, baseline
+        self.gates = configured_gates(
+            config.gates, suite=suite, training=training is not None, brand=config.training_set.brand_palette
+        )
+        self._training_set, self._references, self._baseline = training, references, baseline
         self._pictures, self._arrays = pictures, arrays
         self._cache_only, self._command = cache_only, command
         arms = [Arm(name) for name in config.arms]
@@ -268,6 +289,8 @@ class Run:
             "backend": dict(sorted(self.backend.fingerprint().items())),
             "judges": self.judges.digests(),
             "training": [] if self._training_set is None else list(self._training_set.digests),
+            "references": [] if self._references is None else list(self._references.digests),
+            "brand": self.config.training_set.brand_palette,
             "statistics": self.config.statistics.model_dump(mode="json"),
             "gates": {name: gate.model_dump(mode="json") for name, gate in self.config.gates.items()},
             "baseline": None if self._baseline is None else self._baseline.run_id,
@@ -364,8 +387,65 @@ class Run:
         self.folder.write_results(self._results)
         return self._results
 
+    def look_aside(self, plan: Plan, *, observer: Observer | None = None) -> Aside:
+        """Make (or find in the cache) and measure pictures beside the plan: other strengths, settings or prompts.
+
+        They take no part in what `finish` judges.
+
+        Args:
+            plan: Cells of this run's suite.
+            observer: Hears of progress instead of the run's own.
+
+        Raises:
+            MeasurementError: The candidate does not fit the base, or the disk is full. What was made before is cached.
+        """
+        images = generate(
+            plan,
+            backend=self.backend,
+            cache=self._pictures,
+            adapter=self.adapter,
+            observer=observer or self.observer,
+            cache_only=self._cache_only,
+        )
+        encoder = self._new_encoder(observer or self.observer, describes=False)
+        encoder.encode(images.made)
+        encoder.encode_texts(self._texts([planned.cell.case for planned in plan.cells]))
+        return Aside(images, encoder.features, measure(images.made, encoder.features, rulers=self.rulers))
+
+    @property
+    def rulers(self) -> Rulers:
+        """What pictures are measured with."""
+        return self._rulers
+
+    @property
+    def arrays(self) -> ArrayCache:
+        """The cache of features."""
+        return self._arrays
+
+    @property
+    def training(self) -> Training | None:
+        """The training pictures after the round trip through the base's autoencoder; None where none are configured."""
+        return self._training
+
+    def export_picture(self, image: Image, target: Path) -> None:
+        """Put a picture's PNG where it outlives the cache.
+
+        Raises:
+            PictureGoneError: It has gone from the cache.
+        """
+        if not target.exists() and not self._pictures.export(image.cache_key, target):
+            raise PictureGoneError(image)
+
+    def provenance(self, *, n_generated: int, n_from_cache: int) -> Provenance:
+        """What makes this run's numbers, for pictures that were counted elsewhere."""
+        counts = {"n_generated": n_generated, "n_from_cache": n_from_cache}
+        return self._provenance().model_copy(update=counts)
+
     @cached_property
     def _encoder(self) -> Encoder:
+        return self._new_encoder(self.observer)
+
+    def _new_encoder(self, observer: Observer, *, describes: bool = True) -> Encoder:
         return Encoder(
             suite=self.suite,
             judges=self.judges,
@@ -373,7 +453,9 @@ class Run:
             read_picture=self.picture,
             size=(self.config.generation.height, self.config.generation.width),
             training=None if self._training is None else self._training.embedded,
-            observer=self.observer,
+            observer=observer,
+            describes=describes and self._training is not None,
+            sketches=self._training is not None,
         )
 
     @cached_property
@@ -398,16 +480,24 @@ class Run:
                 pictures=self._pictures,
                 lpips=self.judges.lpips,
                 arrays=self._arrays,
+                descriptor=self.judges.descriptor,
+                reader=self.judges.reader,
+                clip=self.judges.clip,
+                references=self._references,
             )
 
     def _texts(self, case_ids: Sequence[str]) -> list[str]:
         wanted = set(case_ids)
+        looks = () if self._training_set is None else PHOTO_LOOK_TEXTS
         return [
-            text
-            for case in self.suite.cases
-            if case.id in wanted
-            for prompt, foils in [prompt_texts(case, self.config.style)]
-            for text in (prompt, *foils)
+            *looks,
+            *(
+                text
+                for case in self.suite.cases
+                if case.id in wanted
+                for prompt, foils in [prompt_texts(case, self.config.style)]
+                for text in (prompt, *foils)
+            ),
         ]
 
     def _all_images(self) -> list[Image]:
@@ -428,11 +518,15 @@ class Run:
             features=self._encoder.features,
             rulers=self._rulers,
             training=self._training,
-            adapter=None if self.adapter is None else self.adapter.info,
+            adapter=None if self.adapter is None else self._examined(self.adapter),
             baseline=self._baseline,
         )
         base = self.backend.base_info()
         return assemble(evidence, run_id=self.folder.run_id, base=base, provenance=self._provenance())
+
+    def _examined(self, adapter: AdapterFile) -> AdapterInfo:
+        """The candidate's record, with what its file shows without a picture."""
+        return examined(adapter, backend=self.backend, cache_dir=self.config.cache_dir or default_cache_dir())
 
     def _keep_pictures(self, results: Results) -> None:
         """Put every picture of the run into its folder, so that it can be moved and read anywhere."""

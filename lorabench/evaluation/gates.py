@@ -16,7 +16,19 @@ from lorabench.errors import SpecError
 from lorabench.records.config import GateConfig
 from lorabench.records.suite import AnatomyCheck, PaletteCheck, Suite
 
-Kind = Literal["broken", "copy", "prompt", "anatomy", "style", "artifact", "content", "diversity"]
+Kind = Literal[
+    "broken",
+    "copy",
+    "prompt",
+    "anatomy",
+    "style",
+    "artifact",
+    "content",
+    "diversity",
+    "strength",
+    "guidance",
+    "trigger",
+]
 PRIMARY_KINDS: Final = ("copy", "prompt", "anatomy")
 Allowance = Literal["none", "training_mean", "training_p95"]
 """A level of the training pictures that the candidate may have whatever its control has."""
@@ -73,22 +85,170 @@ DEFAULT_GATES = (
         required=False,
         support=(-1.0, 1.0),
     ),
+    Gate(
+        "descriptor-copy",
+        "copy",
+        "descriptor_copy_rate",
+        0.10,
+        "training pictures come back mirrored, cropped, recoloured or otherwise edited",
+        required=False,
+        support=(-1.0, 1.0),
+    ),
+    Gate(
+        "part-copy",
+        "copy",
+        "part_copy_rate",
+        0.10,
+        "parts of training pictures come back on another ground",
+        required=False,
+        support=(-1.0, 1.0),
+    ),
     Gate("prompt", "prompt", "prompt_following_score", 0.10, "prompts are followed less"),
     Gate("anatomy", "anatomy", "anatomy_score", 0.30, "figures have the wrong number of parts"),
     Gate("palette", "style", "palette_compliance_score", 0.15, "colours asked for are not given"),
     Gate("palette-collapse", "style", "palette_collapse", 0.40, "the palette no longer answers to the prompt"),
     Gate("photo-bleed", "style", "photo_bleed", 0.50, "photo texture bleeds into the style", required=False),
-    Gate("foils", "style", "foil_accuracy_score", 0.10, "the prompt is no longer told from its foils", required=False),
+    Gate("foils", "style", "foil_accuracy_score", 0.20, "the prompt is no longer told from its foils", required=False),
+    Gate("brand", "style", "brand_distance", 0.50, "the brand's palette is not kept", required=False),
+    Gate(
+        "blur",
+        "artifact",
+        "edge_sigma",
+        0.25,
+        "edges are drawn softer",
+        required=False,
+        allowance="training_mean",
+    ),
+    Gate(
+        "bokeh",
+        "artifact",
+        "bokeh_share",
+        0.15,
+        "parts of the pictures are out of focus",
+        required=False,
+        allowance="training_mean",
+    ),
+    Gate(
+        "halo",
+        "artifact",
+        "jpeg_halo",
+        0.50,
+        "edges have halos as JPEG leaves them",
+        required=False,
+        allowance="training_p95",
+    ),
+    Gate(
+        "saturation",
+        "artifact",
+        "mean_chroma",
+        0.02,
+        "colours are more saturated",
+        required=False,
+        allowance="training_mean",
+    ),
+    Gate(
+        "clipping",
+        "artifact",
+        "clipped_share",
+        0.05,
+        "colours are burnt out",
+        required=False,
+        allowance="training_mean",
+    ),
+    Gate(
+        "hot-tiles",
+        "artifact",
+        "tile_sigma",
+        0.30,
+        "grain or pores appear in places",
+        required=False,
+        allowance="training_mean",
+    ),
+    Gate(
+        "photo-look",
+        "artifact",
+        "photo_probability",
+        0.25,
+        "pictures look like photographs",
+        required=False,
+        allowance="training_mean",
+    ),
+    Gate(
+        "lettering",
+        "content",
+        "lettering_rate",
+        0.05,
+        "lettering appears that nobody asked for",
+        required=False,
+        support=(-1.0, 1.0),
+    ),
+    Gate(
+        "lettering-leak",
+        "content",
+        "lettering_leak_rate",
+        0.05,
+        "lettering of the training pictures comes back",
+        required=False,
+        support=(-1.0, 1.0),
+    ),
+    Gate(
+        "invented",
+        "content",
+        "surplus_objects",
+        0.25,
+        "things appear that nobody asked for",
+        required=False,
+        support=(-2.0, 2.0),
+    ),
+    Gate("clutter", "content", "empty_space_clutter", 0.05, "space that should be empty is filled", required=False),
+    Gate("seed-collapse", "diversity", "seed_collapse", 0.50, "every seed gives the same picture", required=False),
+    Gate(
+        "prompt-collapse", "diversity", "composition_collapse", 0.50, "every prompt gives one picture", required=False
+    ),
+    Gate(
+        "style-colours",
+        "diversity",
+        "training_palette_distance",
+        0.75,
+        "the technique is learned and the colours are not",
+        required=False,
+    ),
+    Gate(
+        "worst-slice",
+        "diversity",
+        "worst_subject_slice",
+        0.25,
+        "one kind of subject comes out far worse",
+        required=False,
+    ),
+    Gate("identity", "diversity", "identity_drift", 0.50, "the character is not kept", required=False),
 )
 """In the order of testing and naming. Margins are chosen for use, from what a person would not accept; see
 `docs/gates.md`. None is fitted to an adapter."""
+
+UNWANTED_GATE: Final = {True: "palette-collapse", False: "brand"}
+"""By whether the training palette is wanted whatever the prompt says: the gate that has no meaning then."""
+
+
+SWEEP_GATE_NAMES: Final = (
+    "strength-window",
+    "low-strength",
+    "overcooked",
+    "artifact-at-any-strength",
+    "guidance",
+    "haze",
+    "anatomy-guidance",
+    "trigger",
+    "style-leak",
+)
+"""Gates that `lorabench sweep` decides; a run knows their names, so that one file of settings serves both."""
 
 
 class UnknownGateError(SpecError):
     """A configured gate does not exist."""
 
     def __init__(self, name: str) -> None:
-        known = [gate.name for gate in DEFAULT_GATES]
+        known = [*(gate.name for gate in DEFAULT_GATES), *SWEEP_GATE_NAMES]
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(known)}."
         super().__init__(f"[gates] must name existing gates; found {name!r}. {hint}")
@@ -96,7 +256,7 @@ class UnknownGateError(SpecError):
 
 
 def configured_gates(
-    changes: Mapping[str, GateConfig], *, suite: Suite | None = None, training: bool = True
+    changes: Mapping[str, GateConfig], *, suite: Suite | None = None, training: bool = True, brand: bool = False
 ) -> tuple[Gate, ...]:
     """The default gates with a configuration's margins, without those it turns off.
 
@@ -106,18 +266,20 @@ def configured_gates(
             as they are.
         training: Whether training pictures are configured; without any the copy gate is not required, since there is
             nothing to measure it against.
+        brand: Whether the training palette is wanted whatever the prompt says: then `brand` stands in for
+            `palette-collapse`.
 
     Raises:
         UnknownGateError: The configuration names a gate that does not exist.
     """
-    known = {gate.name for gate in DEFAULT_GATES}
+    known = {*(gate.name for gate in DEFAULT_GATES), *SWEEP_GATE_NAMES}
     for name in changes:
         if name not in known:
             raise UnknownGateError(name)
     return tuple(
         _changed(gate, changes.get(gate.name, GateConfig()), suite=suite, training=training)
         for gate in DEFAULT_GATES
-        if changes.get(gate.name, GateConfig()).enabled
+        if gate.name != UNWANTED_GATE[brand] and changes.get(gate.name, GateConfig()).enabled
     )
 
 
@@ -128,7 +290,7 @@ def has_cases_for(gate: Gate, suite: Suite) -> bool:
         return any(not isinstance(check, AnatomyCheck | PaletteCheck) for check in checks)
     if gate.kind == "anatomy":
         return any(isinstance(check, AnatomyCheck) for check in checks)
-    if gate.metric in ("palette_compliance_score", "palette_collapse"):
+    if gate.metric in ("palette_compliance_score", "palette_collapse", "brand_distance"):
         return any(isinstance(check, PaletteCheck) for check in checks)
     if gate.metric == "foil_accuracy_score":
         return any(case.foils for case in suite.cases)

@@ -71,7 +71,7 @@ def generate(
                 material = key_material(
                     result.planned, settings=plan.settings, fingerprint=fingerprint, adapter_digest=digest
                 )
-                cache.put(key, result.picture, material=material)
+                cache.put(key, result.picture, material=material, broken=result.broken)
             made[key] = result
             observer.advanced(STAGE, sharing[key])
     reason = "not in the cache" if cache_only else "the backend returned nothing for this cell"
@@ -85,7 +85,7 @@ def _from_cache(plan: Plan, *, keys: Mapping[Cell, str], cache: PictureCache) ->
         if stored is not None:
             found[planned.cell] = _image(
                 planned.cell, keys[planned.cell], stored.picture, sha256=stored.sha256, from_cache=True
-            )
+            ).model_copy(update={"broken": stored.broken})
     return found
 
 
@@ -116,7 +116,8 @@ def _collect(
             failed.append(FailedCell(cell=cell, reason=reason))
             continue
         digest = pixel_digest(result.picture)
-        images.append(_image(cell, keys[cell], result.picture, sha256=digest, seconds=result.seconds))
+        image = _image(cell, keys[cell], result.picture, sha256=digest, seconds=result.seconds)
+        images.append(image.model_copy(update={"broken": result.broken}))
     return Images(made=tuple(images), failed=tuple(failed))
 
 

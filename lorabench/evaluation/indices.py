@@ -50,6 +50,7 @@ class TrainingLook:
         palettes: Palette embeddings, (m, d).
         structures: Structure descriptors, (m, d).
         readings: Name of each picture metric to its numbers, (k,), of those of the pictures that it can read.
+        sketches: Palette sketches, with and without the even ground, (m, 2, d).
     """
 
     sigmas: Floats
@@ -57,6 +58,7 @@ class TrainingLook:
     palettes: Floats
     structures: NDArray[np.float32]
     readings: Mapping[str, Floats] = field(default_factory=dict)
+    sketches: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 2, 0), dtype=np.float32))
 
 
 def palette_collapse_of(features: Features, *, scale: float, resampling: Resampling) -> Comparison | Unmeasured:
@@ -77,20 +79,20 @@ def _collapse_of(
     scale: float,
     resampling: Resampling,
 ) -> Comparison | Unmeasured:
-    grid = _common(features, (Arm.CANDIDATE, Arm.CONTROL), of=of)
+    grid = common_seeds(features, (Arm.CANDIDATE, Arm.CONTROL), of=of)
     if len(grid) < 2 or max(len(seeds) for seeds in grid.values()) < 2:
         reason = f"{metric.name} needs cases with two seeds or more; found {len(grid)} cases that it can read."
         return Unmeasured(metric=metric.name, reason=reason)
     arms = {}
     for arm in (Arm.CANDIDATE, Arm.CONTROL):
-        vectors, cases = _vectors(features, grid, of=of, arm=arm, scale=scale)
+        vectors, cases = vectors_of(features, grid, of=of, arm=arm, scale=scale)
         equal = bool((vectors == vectors[0]).all())  # a matrix product would leave rounding between them
         distances = np.zeros((len(vectors), len(vectors))) if equal else distance_matrix(vectors)
         arms[arm] = PromptResponse(distances, cases)
     if problem := collapse_problem(arms[Arm.CONTROL]):
         return Unmeasured(metric=metric.name, reason=problem)
     if not arms[Arm.CANDIDATE].distances.any():
-        return _total_collapse(metric, n_cases=len(grid), n_pictures=len(cases), resampling=resampling)
+        return total_collapse(metric, n_cases=len(grid), n_pictures=len(cases), resampling=resampling)
 
     # Cases are drawn whole. With two seeds a second stage would draw one of them twice in every other case, and the
     # distances within cases, which the index needs, would be missing from some resamples altogether.
@@ -101,11 +103,11 @@ def _collapse_of(
         return 1.0 - arms[Arm.CANDIDATE].of(weights) / arms[Arm.CONTROL].of(weights)
 
     data = [np.array([case]) for case in range(len(grid))]
-    found = _resampled(metric, statistic, data, reference="B1", resampling=resampling)
+    found = resampled(metric, statistic, data, reference="B1", resampling=resampling)
     return found.model_copy(update={"n_pairs": len(cases)}) if isinstance(found, Comparison) else found
 
 
-def _total_collapse(metric: Metric, *, n_cases: int, n_pictures: int, resampling: Resampling) -> Comparison:
+def total_collapse(metric: Metric, *, n_cases: int, n_pictures: int, resampling: Resampling) -> Comparison:
     """All candidate pictures are equal in this: the index is 1 on any sample of them, and resampling adds nothing.
 
     The p-value is that of the sign-flip test where all cases have one sign.
@@ -129,12 +131,12 @@ def palette_pull_of(
     features: Features, training: TrainingLook | None, *, scale: float, resampling: Resampling
 ) -> Comparison | Unmeasured:
     """How far the candidate's colours have moved to the training pictures', over the palette cases."""
-    grid = _common(features, (Arm.CANDIDATE, Arm.CONTROL), of=features.palette)
+    grid = common_seeds(features, (Arm.CANDIDATE, Arm.CONTROL), of=features.palette)
     if training is None or not grid:
         reason = "a pull needs training pictures and palette cases; found none of one of them."
         return Unmeasured(metric=PALETTE_PULL.name, reason=reason)
-    candidate, cases = _vectors(features, grid, of=features.palette, arm=Arm.CANDIDATE, scale=scale)
-    control, _ = _vectors(features, grid, of=features.palette, arm=Arm.CONTROL, scale=scale)
+    candidate, cases = vectors_of(features, grid, of=features.palette, arm=Arm.CANDIDATE, scale=scale)
+    control, _ = vectors_of(features, grid, of=features.palette, arm=Arm.CONTROL, scale=scale)
     pairs = np.stack(
         [mean_training_distance(candidate, training.palettes), mean_training_distance(control, training.palettes)],
         axis=1,
@@ -145,7 +147,7 @@ def palette_pull_of(
         means = _picture_means(drawn)  # (r, 2)
         return 1.0 - means[:, 0] / means[:, 1]
 
-    return _resampled(PALETTE_PULL, statistic, data, reference="B1", resampling=resampling)
+    return resampled(PALETTE_PULL, statistic, data, reference="B1", resampling=resampling)
 
 
 def photo_bleed_of(
@@ -155,7 +157,7 @@ def photo_bleed_of(
     name = PHOTO_BLEED.name
     if training is None:
         return Unmeasured(metric=name, reason="a bleed needs training pictures; none are configured.")
-    grid = _common(features, (Arm.CANDIDATE, Arm.BASE), of=features.texture)
+    grid = common_seeds(features, (Arm.CANDIDATE, Arm.BASE), of=features.texture)
     if not grid:
         return Unmeasured(metric=name, reason="a bleed needs pictures of base (B0) and candidate; found none.")
     data = [_textures(features, case, seeds, scale=scale) for case, seeds in grid.items()]
@@ -168,10 +170,10 @@ def photo_bleed_of(
     lows = [float(texture_values(values, axis=axis).mean()) for axis, values in axes.items()]
 
     def statistic(drawn: Any) -> Any:
-        by_case = _case_means(drawn)  # (r, k, 4)
+        by_case = case_means(drawn)  # (r, k, 4)
         return np.max([_positions(by_case, index, lows[index]) for index in readable], axis=0)
 
-    return _resampled(PHOTO_BLEED, statistic, data, reference="training", resampling=resampling)
+    return resampled(PHOTO_BLEED, statistic, data, reference="training", resampling=resampling)
 
 
 def set_measurement(comparison: Comparison, *, arm: Arm, scale: float, n_pictures: int) -> SetMeasurement:
@@ -191,7 +193,7 @@ def set_measurement(comparison: Comparison, *, arm: Arm, scale: float, n_picture
     )
 
 
-def _case_means(drawn: Any) -> Floats:
+def case_means(drawn: Any) -> Floats:
     """Means over seeds, (r, k, c), of resamples (r, k, s, c), or of one list of k arrays (s, c) each."""
     if isinstance(drawn, np.ndarray):
         return np.asarray(drawn.mean(axis=2))
@@ -220,7 +222,7 @@ def _row_means(values: Floats) -> Floats:
     return np.asarray(np.ascontiguousarray(values).mean(axis=1))
 
 
-def _resampled(
+def resampled(
     metric: Metric, statistic: Any, data: Sequence[Any], *, reference: Reference, resampling: Resampling
 ) -> Comparison | Unmeasured:
     """Bootstrap an index of resamples stacked in one array, or, where cases differ in their seeds, of lists."""
@@ -247,7 +249,7 @@ def _one_by_one(statistic: Any) -> Any:
     return one
 
 
-def _common(features: Features, arms: tuple[Arm, Arm], *, of: Mapping[str, object]) -> dict[str, tuple[int, ...]]:
+def common_seeds(features: Features, arms: tuple[Arm, Arm], *, of: Mapping[str, object]) -> dict[str, tuple[int, ...]]:
     """Cases and seeds of which both arms' pictures have the feature; cases in order."""
     seeds: dict[Arm, dict[str, set[int]]] = {arm: {} for arm in arms}
     for cell, sha in features.digest_of.items():
@@ -258,18 +260,19 @@ def _common(features: Features, arms: tuple[Arm, Arm], *, of: Mapping[str, objec
     return {case: both for case, both in common.items() if both}
 
 
-def _sha(features: Features, arm: Arm, case: str, seed: int, *, scale: float) -> str:
+def digest_in(features: Features, arm: Arm, case: str, seed: int, *, scale: float) -> str:
+    """Digest of an arm's picture of a case and a seed."""
     return features.digest_of[Cell(arm=arm, case=case, seed=seed, scale=scale if arm.uses_adapter else 0.0)]
 
 
-def _vectors(
+def vectors_of(
     features: Features, grid: Grid, *, of: Mapping[str, NDArray[np.float32]], arm: Arm, scale: float
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     """One feature of an arm's pictures, (n, d), and the number of each picture's case, (n,)."""
     vectors, cases = [], []
     for number, (case, seeds) in enumerate(grid.items()):
         for seed in seeds:
-            vectors.append(of[_sha(features, arm, case, seed, scale=scale)])
+            vectors.append(of[digest_in(features, arm, case, seed, scale=scale)])
             cases.append(number)
     return np.asarray(vectors), np.asarray(cases, dtype=np.intp)
 
@@ -278,7 +281,7 @@ def _textures(features: Features, case: str, seeds: Sequence[int], *, scale: flo
     """(s, 4): sigma of candidate and base, flat fraction of candidate and base."""
     rows = []
     for seed in seeds:
-        candidate = features.texture[_sha(features, Arm.CANDIDATE, case, seed, scale=scale)]
-        base = features.texture[_sha(features, Arm.BASE, case, seed, scale=scale)]
+        candidate = features.texture[digest_in(features, Arm.CANDIDATE, case, seed, scale=scale)]
+        base = features.texture[digest_in(features, Arm.BASE, case, seed, scale=scale)]
         rows.append([candidate[0], base[0], candidate[1], base[1]])
     return np.asarray(rows)

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lorabench.errors import MeasurementError, SpecError
+from lorabench.judges.protocols import WorldDetector
+from lorabench.judges.vocabulary import read_vocabulary
 from lorabench.registry import JUDGES
 
 if TYPE_CHECKING:
-    from lorabench.judges.protocols import Detector, ImageTextEncoder, PerceptualEncoder
+    from lorabench.judges.protocols import CopyEncoder, Detector, ImageTextEncoder, PerceptualEncoder, TextReader
+    from lorabench.judges.vocabulary import Vocabulary
     from lorabench.records.config import JudgesConfig
 
 
@@ -21,13 +24,24 @@ class JudgeSet:
     clip: ImageTextEncoder | None = None
     lpips: PerceptualEncoder | None = None
     detector: Detector | None = None
+    descriptor: CopyEncoder | None = None
+    reader: TextReader | None = None
+    vocabulary: Vocabulary | None = None
+    """Things nobody asked for that an open-vocabulary detector looks for."""
     absent: Mapping[str, str] = field(default_factory=dict)
-    """Judge (`clip`, `lpips`, `detector`) to why it is absent."""
+    """Judge (`clip`, `lpips`, `detector`, `descriptor`, `reader`) to why it is absent."""
 
     def digests(self) -> dict[str, str]:
         """Judge name to the digest of its weights."""
-        judges = [judge for judge in (self.clip, self.lpips, self.detector) if judge is not None]
-        return {judge.name: judge.weights_digest for judge in judges}
+        judges = (self.clip, self.lpips, self.detector, self.descriptor, self.reader)
+        digests = {judge.name: judge.weights_digest for judge in judges if judge is not None}
+        return digests if self.vocabulary is None else {**digests, "vocabulary": self.vocabulary.digest}
+
+    @property
+    def world_classes(self) -> frozenset[str] | None:
+        """All classes of a closed world, if the detector is one of such a world; None if it finds what it is asked."""
+        found: object = self.detector
+        return found.classes if isinstance(found, WorldDetector) else None
 
     def why_absent(self, judge: str) -> str:
         """The reason a judge is absent, in words."""
@@ -50,15 +64,15 @@ def load_judges(config: JudgesConfig, *, memorisation: bool) -> JudgeSet:
 
     Args:
         config: Which judges, from where.
-        memorisation: Whether there are training pictures, which LPIPS compares with.
+        memorisation: Whether there are training pictures, which LPIPS and copy descriptors compare with.
 
     Returns:
-        The judges. LPIPS, which nobody has to name, is absent with the reason where its weights are missing; nothing
-        is replaced in silence.
+        The judges. LPIPS and the copy descriptor, which nobody has to name, are absent with the reason where their
+        weights are missing; nothing is replaced in silence.
 
     Raises:
         SpecError: The configuration is not understood.
-        MeasurementError: The CLIP model or the detector that is named cannot be loaded.
+        MeasurementError: The CLIP model, the detector or the copy descriptor that is named cannot be loaded.
     """
     absent: dict[str, str] = {}
     clip = None
@@ -77,7 +91,51 @@ def load_judges(config: JudgesConfig, *, memorisation: bool) -> JudgeSet:
     detector = _detector(config, clip)
     if detector is None:
         absent["detector"] = "no detector is configured ([judges] detector)"
-    return JudgeSet(clip=clip, lpips=lpips, detector=detector, absent=absent)
+    descriptor = _descriptor(config, absent, memorisation=memorisation)
+    return JudgeSet(
+        clip=clip,
+        lpips=lpips,
+        detector=detector,
+        descriptor=descriptor,
+        reader=_reader(config, absent),
+        vocabulary=_vocabulary(config, detector),
+        absent=absent,
+    )
+
+
+def _vocabulary(config: JudgesConfig, detector: Detector | None) -> Vocabulary | None:
+    """What a detector looks for that nobody asked for; a closed world's has no use for it."""
+    if detector is None or isinstance(detector, WorldDetector) or not config.vocabulary:
+        return None
+    return read_vocabulary(config.vocabulary)
+
+
+def _reader(config: JudgesConfig, absent: dict[str, str]) -> TextReader | None:
+    """The text reader, which must be there if it is named."""
+    if config.ocr in ("", "off"):
+        absent["reader"] = "no text reader is configured ([judges] ocr)"
+        return None
+    reader: TextReader = JUDGES.load(config.ocr)(languages=config.ocr_languages)
+    return reader
+
+
+def _descriptor(config: JudgesConfig, absent: dict[str, str], *, memorisation: bool) -> CopyEncoder | None:
+    """The copy descriptor; one that is named must be there, the installed one need not."""
+    named = config.copy_descriptor
+    if not memorisation:
+        absent["descriptor"] = "no training pictures are configured ([training_set] folder)"
+    elif named == "off":
+        absent["descriptor"] = 'copy descriptors are turned off ([judges] copy_descriptor = "off")'
+    else:
+        try:
+            found: CopyEncoder = JUDGES.load("sscd")(named, sha256=config.copy_descriptor_sha256, device=config.device)
+        except MeasurementError as error:
+            if named:
+                raise
+            absent["descriptor"] = str(error)
+        else:
+            return found
+    return None
 
 
 def _detector(config: JudgesConfig, clip: ImageTextEncoder | None) -> Detector | None:

@@ -183,6 +183,7 @@ def _reason(gate: Gate, comparison: Comparison, outcome: Outcome, decision: Deci
         f"[{comparison.low:+.3f}, {comparison.high:+.3f}] against {_reference(comparison)}, "
         f"margin {gate.margin:g}, {comparison.n_cases} cases"
     )
+    seen = f" {comparison.seen}" if comparison.seen else ""
     if comparison.identical:
         return f"{gate.name}: identical; every pair is exactly equal ({comparison.n_cases} cases)."
     if gate.hard:
@@ -190,12 +191,12 @@ def _reason(gate: Gate, comparison: Comparison, outcome: Outcome, decision: Deci
         whole = "the baseline" if gate.against == "baseline" else "their control"
         return f"{gate.name}: {worse} of {comparison.n_cases} cases have broken pictures where {whole} has none."
     if outcome is Outcome.PASS:
-        return f"{gate.name}: no worse than the margin. {numbers}."
+        return f"{gate.name}: no worse than the margin. {numbers}.{seen}"
     if outcome is Outcome.FAIL:
-        return f"{gate.name}: {gate.says}. {numbers}."
+        return f"{gate.name}: {gate.says}. {numbers}.{seen}"
     further = decision.cases_needed if decision is not None else None
     more = f"about {further} more cases would decide" if further else "the estimate lies on the margin"
-    return f"{gate.name}: not decided; {more}. {numbers}."
+    return f"{gate.name}: not decided; {more}. {numbers}.{seen}"
 
 
 def _reference(comparison: Comparison) -> str:

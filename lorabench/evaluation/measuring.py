@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,8 +12,12 @@ from lorabench.evaluation.encoding import Features
 from lorabench.evaluation.judge_set import JudgeSet
 from lorabench.metrics.anatomy import ANATOMY_SCORE, PART_COUNT_ERROR, anatomy_score, part_count_error
 from lorabench.metrics.broken import BROKEN_RATE, same_for_other_seed
+from lorabench.metrics.descriptor_copies import DESCRIPTOR_COPY_RATE, DESCRIPTOR_RATIO
 from lorabench.metrics.foils import FOIL_ACCURACY_SCORE, FOIL_WIN_RATE, Trial, foil_reading, judge_self_test
 from lorabench.metrics.geneval import Rules
+from lorabench.metrics.identity import IDENTITY_SIMILARITY
+from lorabench.metrics.invented import SURPLUS_OBJECTS
+from lorabench.metrics.lettering import LETTERING_LEAK_RATE, LETTERING_RATE, LETTERING_SHARE
 from lorabench.metrics.memorisation import (
     COPY_RATE,
     NEAREST_TRAINING_DISTANCE,
@@ -24,11 +28,14 @@ from lorabench.metrics.memorisation import (
     read_distances,
 )
 from lorabench.metrics.palette import PALETTE_COMPLIANCE_SCORE, palette_compliance
+from lorabench.metrics.photo_look import PHOTO_PROBABILITY
 from lorabench.metrics.picture_metrics import PICTURE_METRICS
 from lorabench.metrics.prompt_following import (
+    NO_DETECTOR,
     PROMPT_EXACT_SCORE,
     PROMPT_FOLLOWING_SCORE,
     CheckScore,
+    Read,
     Sensor,
     prompt_exact_score,
     prompt_following_score,
@@ -36,13 +43,15 @@ from lorabench.metrics.prompt_following import (
 )
 from lorabench.metrics.reading import Missing
 from lorabench.metrics.structure import COMPOSITION_COPY_RATE, composition_copies, composition_reach
+from lorabench.metrics.style_similarity import STYLE_SIMILARITY
 from lorabench.metrics.text_similarity import CLIP_TEXT_SIMILARITY, paired_cosine
 from lorabench.metrics.texture import FLAT_FRACTION, SMOOTH_ZONE_SIGMA
+from lorabench.metrics.tile_copies import LARGEST_TILE_DISTANCE, PART_COPY_RATE, TILE_COPY_SHARE
 from lorabench.records.images import Image
 from lorabench.records.measurement import Measurement, Metric, Neighbour, SelfTest, Unmeasured
 from lorabench.records.plan import Arm, Cell, StylePhrases
 from lorabench.records.results import CheckOutcome
-from lorabench.records.suite import AnatomyCheck, Case, PaletteCheck, Suite, fill_style
+from lorabench.records.suite import AnatomyCheck, Case, PaletteCheck, Suite, TextCheck, fill_style
 
 CELL_METRICS: tuple[Metric, ...] = (
     BROKEN_RATE,
@@ -59,7 +68,19 @@ CELL_METRICS: tuple[Metric, ...] = (
     NEAREST_TRAINING_DISTANCE,
     NEIGHBOUR_RATIO,
     COPY_RATE,
+    DESCRIPTOR_RATIO,
+    DESCRIPTOR_COPY_RATE,
+    TILE_COPY_SHARE,
+    PART_COPY_RATE,
+    LARGEST_TILE_DISTANCE,
     COMPOSITION_COPY_RATE,
+    PHOTO_PROBABILITY,
+    STYLE_SIMILARITY,
+    IDENTITY_SIMILARITY,
+    LETTERING_RATE,
+    LETTERING_SHARE,
+    LETTERING_LEAK_RATE,
+    SURPLUS_OBJECTS,
     *(one.metric for one in PICTURE_METRICS),
 )
 """Metrics with one number per picture, in the order of reports."""
@@ -130,12 +151,9 @@ def measure(images: Iterable[Image], features: Features, *, rulers: Rulers) -> M
     """
     cases = {case.id: case for case in rulers.suite.cases}
     done = Measured()
-    images = list(images)
-    twins = same_for_other_seed(images)
-    for image in images:
+    for image in broken_named(list(images), features):
         case = cases[image.cell.case]
-        reason = features.broken[image.sha256] or twins.get(image.cell.key)
-        done.add(BROKEN_RATE, image.cell, float(reason is not None))
+        done.add(BROKEN_RATE, image.cell, float(image.broken is not None))
         if image.sha256 in features.texture:
             sigma, flat = features.texture[image.sha256]
             done.add(SMOOTH_ZONE_SIGMA, image.cell, sigma)
@@ -148,17 +166,35 @@ def measure(images: Iterable[Image], features: Features, *, rulers: Rulers) -> M
     return done
 
 
+def broken_named(images: Sequence[Image], features: Features) -> tuple[Image, ...]:
+    """The pictures, each with the reason why it is unusable, if it is.
+
+    Args:
+        images: All of an arm and case must be there, since two seeds with the same pixels are a fault.
+        features: What is known of them.
+    """
+    twins = same_for_other_seed(images)
+    reasons = [one.broken or features.broken[one.sha256] or twins.get(one.cell.key) for one in images]
+    return tuple(
+        image if reason is None else image.model_copy(update={"broken": reason})
+        for image, reason in zip(images, reasons, strict=True)
+    )
+
+
 def _measure_checks(image: Image, case: Case, features: Features, *, rulers: Rulers, done: Measured) -> None:
     anatomy = any(isinstance(check, AnatomyCheck) for check in case.checks)
     other = any(not isinstance(check, AnatomyCheck | PaletteCheck) for check in case.checks)
-    if rulers.sensor is None:
+    read = _read(image, features)
+    only_text = all(isinstance(check, TextCheck | AnatomyCheck | PaletteCheck) for check in case.checks)
+    sensor = NO_DETECTOR if rulers.sensor is None and read is not None and only_text else rulers.sensor
+    if sensor is None:
         missing = Missing(rulers.judges.why_absent("detector"))
         for metric, applies in ((PROMPT_FOLLOWING_SCORE, other), (ANATOMY_SCORE, anatomy)):
             if applies:
                 done.add(metric, image.cell, missing)
         return
     detections = features.detections.get(image.sha256, ())
-    scores = score_checks(case, detections, sensor=rulers.sensor)
+    scores = score_checks(case, detections, sensor=sensor, read=read)
     done.checks += [
         CheckOutcome(cell=image.cell, check_index=score.index, passed=score.passed, reason=score.reason)
         for score in scores
@@ -170,7 +206,14 @@ def _measure_checks(image: Image, case: Case, features: Features, *, rulers: Rul
         done.add(PROMPT_EXACT_SCORE, image.cell, prompt_exact_score(plain))
     if anatomy:
         done.add(ANATOMY_SCORE, image.cell, anatomy_score(case, scores))
-        done.add(PART_COUNT_ERROR, image.cell, part_count_error(case, detections, sensor=rulers.sensor))
+        done.add(PART_COUNT_ERROR, image.cell, part_count_error(case, detections, sensor=sensor))
+
+
+def _read(image: Image, features: Features) -> Read | None:
+    """What was read in a picture; None without a text reader."""
+    if image.sha256 not in features.lettering:
+        return None
+    return Read(features.lettering[image.sha256], (image.height, image.width))
 
 
 def _without_anatomy(case: Case, scores: Sequence[CheckScore]) -> list[CheckScore]:
@@ -249,7 +292,12 @@ def measure_foils(
 
 
 def measure_copies(
-    images: Iterable[Image], features: Features, *, training: TrainingSet | None, why_not: str
+    images: Iterable[Image],
+    features: Features,
+    *,
+    training: TrainingSet | None,
+    why_not: str,
+    null_cases: Collection[str] | None = None,
 ) -> tuple[Measured, list[Neighbour]]:
     """Find the nearest training picture of every picture, and say which are copies.
 
@@ -258,6 +306,7 @@ def measure_copies(
         features: What is known of them.
         training: The embedded training pictures, if there are any.
         why_not: The reason if there are none.
+        null_cases: Cases whose control pictures are that null; None takes all.
 
     Returns:
         Distance, ratio and copy flag of each picture of control and candidate, and the neighbours themselves.
@@ -268,7 +317,11 @@ def measure_copies(
     if training is None:
         done.unmeasured.append(Unmeasured(metric=COPY_RATE.name, reason=why_not))
         return done, neighbours
-    control = [features.distances[image.sha256][0] for image in judged if image.cell.arm is Arm.CONTROL]
+    control = [
+        features.distances[image.sha256][0]
+        for image in judged
+        if image.cell.arm is Arm.CONTROL and (null_cases is None or image.cell.case in null_cases)
+    ]
     calibration = calibrate_on_distances(training, np.asarray(control).reshape(len(control), len(training.kept)))
     if isinstance(calibration, Missing):
         done.unmeasured.append(Unmeasured(metric=COPY_RATE.name, reason=calibration.reason))

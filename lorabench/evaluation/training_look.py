@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lorabench.evaluation.content_encoding import read_lettering
+from lorabench.evaluation.encoding import described, sketched
 from lorabench.evaluation.indices import TrainingLook
 from lorabench.evaluation.picture_readings import read_pictures
+from lorabench.metrics.descriptor_copies import DescribedSet, described_set, training_views
 from lorabench.metrics.memorisation import TrainingSet as EmbeddedSet
 from lorabench.metrics.memorisation import training_set
 from lorabench.metrics.palette import palette_embedding
@@ -20,6 +23,7 @@ from lorabench.records.results import TrainingPicture
 from lorabench.storage.arrays import array_key
 from lorabench.storage.heldout import check_held_out
 from lorabench.storage.pictures import pixel_digest
+from lorabench.storage.references import read_references
 from lorabench.storage.training_set import TrainingSet, read_training_set
 
 if TYPE_CHECKING:
@@ -27,8 +31,9 @@ if TYPE_CHECKING:
 
     from lorabench.evaluation.observer import Observer
     from lorabench.generation.protocol import Backend
-    from lorabench.judges.protocols import PerceptualEncoder
-    from lorabench.records.config import TrainingSetConfig
+    from lorabench.judges.protocols import CopyEncoder, ImageTextEncoder, PerceptualEncoder, TextReader
+    from lorabench.records.config import Config, TrainingSetConfig
+    from lorabench.records.detection import Lettering
     from lorabench.records.plan import StylePhrases
     from lorabench.records.suite import Suite
     from lorabench.storage.arrays import ArrayCache
@@ -44,12 +49,20 @@ class Training:
         decoded: The same after the round trip, in the same order.
         embedded: Embeddings of the decoded pictures and their mirror images, without duplicates; None without LPIPS.
         look: Texture, palette and composition of the decoded pictures.
+        described: Copy descriptors of the decoded pictures, without duplicates; None without that judge.
+        looks: CLIP's vectors of the decoded pictures, (m, d); None without CLIP.
+        references: The same of the held-out references after the round trip; None without any, or without CLIP.
+        lettering: What a text reader reads on the pictures as they are; None without one.
     """
 
     pictures: TrainingSet
     decoded: tuple[NDArray[np.uint8], ...]
     embedded: EmbeddedSet | None
     look: TrainingLook
+    described: DescribedSet | None = None
+    looks: NDArray[np.float32] | None = None
+    references: NDArray[np.float32] | None = None
+    lettering: tuple[tuple[Lettering, ...], ...] | None = None
 
     @property
     def compositions(self) -> NDArray[np.float32]:
@@ -73,6 +86,10 @@ def look_at_training(
     pictures: PictureCache,
     lpips: PerceptualEncoder | None,
     arrays: ArrayCache,
+    descriptor: CopyEncoder | None = None,
+    clip: ImageTextEncoder | None = None,
+    references: TrainingSet | None = None,
+    reader: TextReader | None = None,
 ) -> Training:
     """Send the training pictures through the base's autoencoder, embed what comes back and measure it.
 
@@ -84,10 +101,42 @@ def look_at_training(
         pictures: Keeps decoded pictures.
         lpips: Embeds them; None leaves them without embeddings.
         arrays: Keeps embeddings.
+        descriptor: Describes them for the search for edited copies; None leaves that out.
+        clip: Sees their look; None leaves that out.
+        references: Held-out pictures of what was trained, in the size of the run.
+        reader: Reads their lettering, before the round trip; None leaves that out.
     """
     decoded = _decoded(training, backend=backend, pictures=pictures)
     embedded = None if lpips is None else _embedded(decoded, lpips, arrays=arrays)
-    return Training(training, decoded, embedded, look=_look(decoded, arrays=arrays))
+    copies = None if descriptor is None else _described(decoded, descriptor, arrays=arrays)
+    found = Training(training, decoded, embedded, look=_look(decoded, arrays=arrays), described=copies)
+    if reader is not None:
+        folder = arrays.folder.parent
+        read = read_lettering(training.pictures, training.digests, reader=reader, folder=folder)
+        found = replace(found, lettering=tuple(read))
+    if clip is None:
+        return found
+    held_out = None if references is None else _decoded(references, backend=backend, pictures=pictures)
+    return replace(
+        found,
+        looks=_seen(decoded, clip, arrays=arrays),
+        references=None if held_out is None else _seen(held_out, clip, arrays=arrays),
+    )
+
+
+def _seen(decoded: Sequence[NDArray[np.uint8]], clip: ImageTextEncoder, *, arrays: ArrayCache) -> NDArray[np.float32]:
+    keys = [
+        array_key(
+            pixel_digest(picture), encoder=clip.name, weights_digest=clip.weights_digest, parameters={"of": "picture"}
+        )
+        for picture in decoded
+    ]
+    return arrays.rows(keys, lambda missing: clip.encode_images([decoded[index] for index in missing]))
+
+
+def _described(decoded: Sequence[NDArray[np.uint8]], descriptor: CopyEncoder, *, arrays: ArrayCache) -> DescribedSet:
+    digests = [pixel_digest(picture) for picture in decoded]
+    return described_set(described(decoded, digests, descriptor=descriptor, arrays=arrays, views=training_views))
 
 
 def _decoded(training: TrainingSet, *, backend: Backend, pictures: PictureCache) -> tuple[NDArray[np.uint8], ...]:
@@ -104,7 +153,8 @@ def _decoded(training: TrainingSet, *, backend: Backend, pictures: PictureCache)
 
 
 def _look(decoded: Sequence[NDArray[np.uint8]], *, arrays: ArrayCache) -> TrainingLook:
-    readings = read_pictures(decoded, [pixel_digest(picture) for picture in decoded], arrays=arrays)
+    digests = [pixel_digest(picture) for picture in decoded]
+    readings = read_pictures(decoded, digests, arrays=arrays)
     names = readings[0] if readings else ()
     found = {name: [value for row in readings if isinstance(value := row[name], float)] for name in names}
     return TrainingLook(
@@ -113,6 +163,7 @@ def _look(decoded: Sequence[NDArray[np.uint8]], *, arrays: ArrayCache) -> Traini
         structures=np.stack([structure_descriptor(picture) for picture in decoded]),
         palettes=np.stack([palette_embedding(picture, foreground_only=True) for picture in decoded]),
         readings={name: np.array(values) for name, values in found.items()},
+        sketches=sketched(decoded, digests, arrays=arrays),
     )
 
 
@@ -123,6 +174,19 @@ def _embedded(plain: Sequence[NDArray[np.uint8]], lpips: PerceptualEncoder, *, a
     ]
     rows = arrays.rows(keys, lambda missing: lpips.embed([both[index] for index in missing]))
     return training_set(rows[: len(plain)], rows[len(plain) :])
+
+
+def open_references(config: Config, *, training: TrainingSet | None) -> TrainingSet | None:
+    """Read the configured held-out references; None where none are configured.
+
+    Raises:
+        ReferencesError: One of them was trained on, or no training set is configured.
+        MeasurementError: The pictures cannot be used.
+    """
+    folder = config.training_set.references
+    if folder is None:
+        return None
+    return read_references(folder, training=training, size=(config.generation.height, config.generation.width))
 
 
 def open_training(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,7 @@ from lorabench.generation.noise import NOISE_RECIPE, draw_noise, generator_of
 from lorabench.generation.placement import DENOISERS, Placed, check_fit
 from lorabench.generation.protocol import Made, Picture
 from lorabench.judges.torchvision_compat import declare_missing_operators
+from lorabench.metrics.broken import nonfinite_reason
 from lorabench.records.config import ModelConfig
 from lorabench.records.plan import Arm, Cell, GenerationSettings, PlannedCell
 from lorabench.records.results import BaseInfo
@@ -107,6 +108,7 @@ class DiffusersBackend:
         """
         self._model = model
         self._folder, self._class, self._device, self._dtype = opened or _opened(model)
+        self.base_folder: Path | None = self._folder if opened is None else None
         self._family: Family = FAMILIES[self._class]
         self._digest_memory = cache_dir / "base-digests" if cache_dir is not None else None
         self._digest: str | None = None
@@ -116,6 +118,7 @@ class DiffusersBackend:
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._adapter: AdapterFile | None = None
         self._attached: list[_Attached] = []
+        self._broken: dict[Cell, str] = {}
         self._state: float | None = None
         self._embeddings: dict[tuple[float | None, str | None, int | None], Embeddings] = {}
 
@@ -210,7 +213,8 @@ class DiffusersBackend:
                 raise ValueError(msg)
             group = [cell for cell in cells if _state_of(cell) == state]
             self._switch(state)
-            yield from batches.run(group, lambda batch: self._sample(batch, settings=settings))
+            for made in batches.run(group, lambda batch: self._sample(batch, settings=settings)):
+                yield replace(made, broken=self._broken.pop(made.planned.cell, None))
 
     def round_trip(self, pictures: Sequence[Picture]) -> list[Picture]:
         """The pictures after the base's autoencoder, encoded to the mode of the latents and decoded."""
@@ -352,6 +356,9 @@ class DiffusersBackend:
 
     def _sample(self, batch: Sequence[PlannedCell], *, settings: GenerationSettings) -> list[Picture]:
         values = self._call(batch, settings=settings, output_type="np")
+        for planned, picture in zip(batch, values, strict=True):
+            if (reason := nonfinite_reason(picture)) is not None:
+                self._broken[planned.cell] = reason
         return [_to_uint8(picture) for picture in values]
 
     def _call(self, batch: Sequence[PlannedCell], *, settings: GenerationSettings, output_type: str) -> Any:
@@ -540,6 +547,6 @@ def _state_of(planned: PlannedCell) -> float | None:
 
 
 def _to_uint8(values: np.ndarray[Any, Any]) -> Picture:
-    """Pixels 0..1 to 0..255. NaN becomes black, as viewers show it; the check for broken pictures finds it."""
+    """Pixels 0..1 to 0..255. NaN becomes black, as viewers show it; that it was NaN is said beside the picture."""
     pixels: Picture = (np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=0.0).clip(0, 1) * 255).round().astype(np.uint8)
     return pixels

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,16 @@ class Made:
     failure: str | None = None
     seconds: float = 0.0
     """The cell's share of the time its batch took."""
+    broken: str | None = None
+    """What was wrong with the picture before it became whole numbers: NaN or infinite values. None if nothing was."""
+
+
+@runtime_checkable
+class OnDisk(Protocol):
+    """A backend whose base lies in a folder that may be read while pictures are made."""
+
+    base_folder: Path | None
+    """Of the pipeline; None where there is none to read."""
 
 
 class Backend(Protocol):

@@ -27,6 +27,8 @@ Floats = NDArray[np.float32]
 PICKLE_SUFFIXES: Final = frozenset({".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle"})
 _PICKLE_STARTS: Final = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _LARGEST_HEADER: Final = 100_000_000
+_PIECE: Final = 1 << 24
+"""Bytes of a large tensor that are read at once; a multiple of every width."""
 _WIDTHS: Final[dict[str, int]] = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
 }  # fmt: skip
@@ -103,10 +105,7 @@ class SafetensorsFile:
         """The tensor as float32, in its own shape. Converting from a wider type may round."""
         tensor = self.tensors[name]
         raw = memoryview(self.data)[tensor.start : tensor.end]
-        if tensor.dtype == "BF16":
-            upper = np.frombuffer(raw, dtype="<u2").astype(np.uint32) << np.uint32(16)
-            return upper.view(np.float32).reshape(tensor.shape)
-        return np.frombuffer(raw, dtype=_NUMPY[tensor.dtype]).astype(np.float32).reshape(tensor.shape)
+        return _decoded(raw, tensor.dtype).astype(np.float32).reshape(tensor.shape)
 
     def digest(self) -> hashlib._Hash:
         """A running SHA-256 over all tensors: names in order, with dtype, shape and bytes; metadata stays out."""
@@ -171,6 +170,51 @@ def read_header(path: Path) -> tuple[int, dict[str, str]]:
     metadata = header.pop("__metadata__", None) or {}
     end = max((tensor.end for _, tensor in _tensors(path, header, begin=begin)), default=begin)
     return end, {str(k): str(v) for k, v in metadata.items()}
+
+
+def read_places(path: Path) -> dict[str, Tensor]:
+    """Where the tensors of a file lie, from its header alone. Tensors of a type that is not read are left out.
+
+    Args:
+        path: The file, which may be far larger than memory.
+
+    Raises:
+        NotSafetensorsError: No header, or one that contradicts itself.
+        TruncatedFileError: The file ends before its header does.
+        OSError: The file cannot be read.
+    """
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = int.from_bytes(start, "little")
+        header, begin = _header(path, start + file.read(length if length <= _LARGEST_HEADER else 1))
+    header.pop("__metadata__", None)
+    known = {name: entry for name, entry in header.items() if entry.get("dtype") in _WIDTHS}
+    return dict(_tensors(path, known, begin=begin))
+
+
+def read_squares(path: Path, tensor: Tensor) -> float | None:
+    """Sum of the squares of one tensor's numbers, read in pieces; None for a type without fractions.
+
+    Args:
+        path: The file.
+        tensor: From `read_places`.
+    """
+    if tensor.dtype not in ("F64", "F32", "F16", "BF16"):
+        return None
+    width, total = _WIDTHS[tensor.dtype], 0.0
+    with path.open("rb") as file:
+        file.seek(tensor.start)
+        for begin in range(tensor.start, tensor.end, _PIECE):
+            piece = file.read(min(_PIECE, tensor.end - begin) // width * width)
+            numbers = _decoded(piece, tensor.dtype).astype(np.float64)
+            total += float(numbers @ numbers)
+    return total
+
+
+def _decoded(raw: bytes | memoryview, dtype: str) -> NDArray[np.floating[Any]]:
+    if dtype == "BF16":
+        return (np.frombuffer(raw, dtype="<u2").astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return np.frombuffer(raw, dtype=_NUMPY[dtype])
 
 
 def _header(path: Path, content: bytes) -> tuple[dict[str, Any], int]:

@@ -8,13 +8,14 @@ get the planted faults, so that a test can ask whether that check, and no other,
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from lorabench.errors import SpecError
 from lorabench.generation.batching import Batches
@@ -27,7 +28,7 @@ from lorabench.records.results import BaseInfo
 from lorabench.world.captions import FLAT_PHRASE, PAINTING, TRIGGER
 from lorabench.world.drawing import Style, draw
 from lorabench.world.prompt_reading import read_prompt
-from lorabench.world.scene import COLOURS, SIZE, Scene, WorldObject, sample_scene
+from lorabench.world.scene import COLOURS, SHAPES, SIZE, Scene, WorldObject, sample_scene
 
 if TYPE_CHECKING:
     from lorabench.generation.adapter import AdapterFile
@@ -40,6 +41,9 @@ FaultKind = Literal[
     "one_color",
     "wrong_count",
     "wrong_parts",
+    "extra_object",
+    "clutter",
+    "lettering",
     "photo_style",
     "grain",
     "copy_training",
@@ -55,6 +59,12 @@ _PALETTES: Final[dict[FaultKind, tuple[str, ...]]] = {"palette": ("red", "yellow
 """Colours that are left, by fault."""
 _GRAIN: Final = 14.0
 """Standard deviation of planted grain, in grey levels."""
+LETTERING_TEXT: Final = "BAKERY"
+"""What the fault `lettering` writes at the lower edge."""
+LETTERING_COLOUR: Final = (20, 30, 50)
+_CLUTTER: Final = 5
+"""Patches of planted clutter across and down."""
+_EXTRA_RADIUS: Final = 12.0
 _SHARES: Final = 2**32
 
 
@@ -193,6 +203,10 @@ class SyntheticBackend:
     def _faulty_picture(self, picture: Picture, faults: set[FaultKind], *, rng: np.random.Generator) -> Picture:
         if "copy_training" in faults:
             picture = self._training[int(rng.integers(len(self._training)))]
+        if "clutter" in faults:
+            picture = _cluttered(picture, rng=rng)
+        if "lettering" in faults:
+            picture = _lettered(picture)
         if "grain" in faults:
             noisy = picture + rng.normal(0.0, _GRAIN, picture.shape)
             picture = noisy.clip(0, 255).round().astype(np.uint8)
@@ -243,6 +257,8 @@ def _faulty_scene(scene: Scene, faults: set[FaultKind]) -> Scene:
         things = [replace(thing, colour=left[list(COLOURS).index(thing.colour) % len(left)]) for thing in things]
     if "wrong_count" in faults and scene.kind == "count":
         things = things[:-1]
+    if "extra_object" in faults:
+        things.append(_stranger(things))
     if "wrong_parts" in faults:
         things = [replace(thing, parts=thing.parts + 1) if thing.parts else thing for thing in things]
     return replace(scene, objects=tuple(things))
@@ -255,6 +271,38 @@ def _colours_swapped(things: list[WorldObject]) -> list[WorldObject]:
         names = list(COLOURS)
         moved = [names[(names.index(colour) + 1) % len(names)] for colour in moved]
     return [replace(thing, colour=colour) for thing, colour in zip(things, moved, strict=True)]
+
+
+def _stranger(things: Sequence[WorldObject]) -> WorldObject:
+    """A thing of another shape and colour than those of a scene, in the corner farthest from them."""
+    shape = next(shape for shape in SHAPES if shape not in {thing.shape for thing in things})
+    colour = next(colour for colour in COLOURS if colour not in {thing.colour for thing in things})
+    near, far = _EXTRA_RADIUS + 4, SIZE - _EXTRA_RADIUS - 4
+    corners = [(x, y) for x in (near, far) for y in (near, far)]
+
+    def room(corner: tuple[float, float]) -> float:
+        reach = (math.hypot(thing.x - corner[0], thing.y - corner[1]) - thing.radius for thing in things)
+        return min(reach, default=0.0)
+
+    x, y = max(corners, key=room)
+    return WorldObject(shape, colour, x, y, _EXTRA_RADIUS)
+
+
+def _cluttered(picture: Picture, *, rng: np.random.Generator) -> Picture:
+    """Grey patches all over: no thing of the world, but no empty space either."""
+    image = Image.fromarray(picture)
+    draw = ImageDraw.Draw(image)
+    side = SIZE // _CLUTTER
+    for column, row in np.ndindex(_CLUTTER, _CLUTTER):
+        x, y = side * column + int(rng.integers(3, 9)), side * row + int(rng.integers(3, 9))
+        draw.rectangle((x, y, x + 9, y + 9), fill=(110, 110, 110))
+    return np.asarray(image)
+
+
+def _lettered(picture: Picture) -> Picture:
+    image = Image.fromarray(picture)
+    ImageDraw.Draw(image).text((8, 106), LETTERING_TEXT, font=ImageFont.load_default(18), fill=LETTERING_COLOUR)
+    return np.asarray(image)
 
 
 def _resized(picture: Picture, settings: GenerationSettings) -> Picture:

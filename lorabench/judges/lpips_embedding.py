@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lorabench.judges.devices import full_precision, resolve_device
 from lorabench.judges.digests import tensors_digest
@@ -94,6 +95,23 @@ class LpipsEncoder:
         check_pictures(pictures)
         chunks = [self._embed(pictures[start : start + batch_size]) for start in range(0, len(pictures), batch_size)]
         return np.concatenate(chunks) if chunks else np.empty((0, self.n_features), dtype=np.float32)
+
+    def tiles(self, grid: int) -> NDArray[np.intp]:
+        """The tile of a grid that each coordinate of an embedding belongs to, by the middle of its place.
+
+        Args:
+            grid: Tiles per side.
+
+        Returns:
+            (d,), 0 to grid² - 1, row by row.
+        """
+        with self._quietly():
+            maps = self._feature_maps(np.zeros((1, self.size, self.size, 3), dtype=np.uint8))
+        parts = []
+        for values, (channels, _) in zip(maps, self._factors, strict=True):
+            rows, columns = (((np.arange(side) + 0.5) * grid / side).astype(np.intp) for side in values.shape[2:])
+            parts.append(np.tile((rows[:, None] * grid + columns[None, :]).ravel(), len(channels)))
+        return np.concatenate(parts)
 
     def distance(self, a: Picture, b: Picture) -> float:
         """LPIPS of two pictures, by direct differences: right to about 1e-8 also for near-duplicates."""

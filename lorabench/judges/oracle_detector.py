@@ -25,6 +25,8 @@ class OracleDetector:
         """Nothing to load."""
         from lorabench.world import drawing, oracle, scene
 
+        self.classes = frozenset((*scene.SHAPES, *scene.FIGURES, oracle.BLOB))
+        """All classes of the world."""
         sources = "".join(inspect.getsource(module) for module in (oracle, drawing, scene))
         self.weights_digest = hashlib.sha256(sources.encode()).hexdigest()
         """Over the source text of the oracle and of the world it reads: a change of either changes the readings."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lorabench.records.detection import Detection
+from lorabench.records.detection import Detection, Lettering
 
 Picture = NDArray[np.uint8]
 """One picture: (height, width, 3), RGB."""
@@ -43,6 +43,26 @@ class PerceptualEncoder(Protocol):
         ...
 
 
+@runtime_checkable
+class TiledEncoder(Protocol):
+    """A perceptual encoder that knows which coordinates come from which part of the picture."""
+
+    def tiles(self, grid: int) -> NDArray[np.intp]:
+        """The tile (0 to grid² - 1, row by row) of each coordinate, (d,)."""
+        ...
+
+
+class CopyEncoder(Protocol):
+    """Unit vectors in which a picture stays near its edited copies (SSCD)."""
+
+    name: str
+    weights_digest: str
+
+    def embed(self, pictures: Sequence[Picture]) -> Vectors:
+        """Unit vectors of the pictures, (n, d); sizes may differ."""
+        ...
+
+
 class Detector(Protocol):
     """Finds objects."""
 
@@ -60,4 +80,23 @@ class Detector(Protocol):
 
     def detect(self, pictures: Sequence[Picture], *, labels: Sequence[str]) -> list[tuple[Detection, ...]]:
         """Detections of the given classes in each picture, by falling score."""
+        ...
+
+
+@runtime_checkable
+class WorldDetector(Protocol):
+    """A detector of a closed world: it knows every class there is, and prompts of that world name all they ask for."""
+
+    classes: frozenset[str]
+    """All classes that it tells apart."""
+
+
+class TextReader(Protocol):
+    """Finds lettering and reads it."""
+
+    name: str
+    weights_digest: str
+
+    def read(self, pictures: Sequence[Picture]) -> list[tuple[Lettering, ...]]:
+        """All that looks like lettering in each picture, from top to bottom, legible or not."""
         ...

@@ -50,8 +50,10 @@ def broken_reason(pixels: NDArray[Any], *, size: tuple[int, int] | None = None) 
 
 
 def _empty_reason(pixels: NDArray[Any]) -> str | None:
+    if pixels.max() == 0:
+        return "all black, every value 0: what a safety checker puts in the place of a picture"
     if pixels.max() <= BLACK:
-        return "all black (a safety checker's replacement looks like this, too)"
+        return f"all black: no value above {BLACK}"
     if (spread := float(luma(pixels).std())) < LEAST_LUMA_STD:
         return f"empty: luma varies by {spread:.2f} grey levels only (needs {LEAST_LUMA_STD:g})"
     if (share := _largest_color_share(pixels)) > MOST_ONE_COLOR:

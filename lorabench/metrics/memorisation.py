@@ -12,6 +12,7 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -45,6 +46,15 @@ COPY_RATE: Final = Metric(
     higher_is_better=False,
     unit="share",
     summary="1 where one training picture is nearer than chance and style explain",
+)
+
+MEMORISATION_GAP: Final = Metric(
+    name="memorisation_gap",
+    version=1,
+    higher_is_better=False,
+    unit="share",
+    level="set",
+    summary="copy rate on captions word for word less that on novel prompts, both over the control's",
 )
 
 LEAST_TRAINING: Final = 3
@@ -257,11 +267,22 @@ def calibrate_on_distances(training: TrainingSet, control: Floats) -> CopyCalibr
         The calibration: the lower of the two nulls' tails. Or why there is none: under three different training
         pictures, or under ten control pictures.
     """
-    m = len(training.kept)
+    return calibrate_on_nulls(control=control, own=lambda: leave_one_out(training), n_duplicates=training.n_duplicates)
+
+
+def calibrate_on_nulls(*, control: Floats, own: Callable[[], Floats], n_duplicates: int) -> CopyCalibration | Missing:
+    """As `calibrate_on_distances`, for distances of any kind.
+
+    Args:
+        control: Distances of the control's pictures to the training pictures, (n, m).
+        own: Gives the distances of the training pictures to each other, (m, m - 1); asked where there are enough.
+        n_duplicates: Training pictures that were left out, for the message.
+    """
+    m = control.shape[1]
     if m < LEAST_TRAINING:
         return Missing(
             f"copies need at least {LEAST_TRAINING} different training pictures; found {m} "
-            f"(and {training.n_duplicates} duplicates). Below that no picture can be singled out."
+            f"(and {n_duplicates} duplicates). Below that no picture can be singled out."
         )
     if len(control) < LEAST_LEAVE_ONE_OUT:
         return Missing(
@@ -271,11 +292,11 @@ def calibrate_on_distances(training: TrainingSet, control: Floats) -> CopyCalibr
     k = neighbour_count(m)
     controls = neighbour_ratios(control, n_neighbours=k)
     threshold, method = lower_tail(controls), f"control: {_method(len(controls))}"
-    own = np.empty(0)
+    training_null = np.empty(0)
     if m >= LEAST_LEAVE_ONE_OUT:
-        own = neighbour_ratios(leave_one_out(training), n_neighbours=k)
-        threshold, method = min(threshold, lower_tail(own)), f"{method}; training: {_method(m)}"
-    return CopyCalibration(threshold, k, training_null=own, control_null=controls, method=method)
+        training_null = neighbour_ratios(own(), n_neighbours=k)
+        threshold, method = min(threshold, lower_tail(training_null)), f"{method}; training: {_method(m)}"
+    return CopyCalibration(threshold, k, training_null=training_null, control_null=controls, method=method)
 
 
 def read_copies(

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from lorabench.metrics.geneval import Rules, relations, survivors
+from lorabench.metrics.lettering import WANTED_SIMILARITY, lettering_of, said, wanted_similarity
 from lorabench.metrics.reading import Missing
-from lorabench.records.detection import Detection
+from lorabench.records.detection import Detection, Lettering
 from lorabench.records.measurement import Metric
 from lorabench.records.suite import (
     AnatomyCheck,
@@ -22,6 +23,7 @@ from lorabench.records.suite import (
     PaletteCheck,
     QuestionCheck,
     RelationCheck,
+    TextCheck,
 )
 
 PROMPT_FOLLOWING_SCORE: Final = Metric(
@@ -66,6 +68,23 @@ class Sensor:
 
 
 @dataclass(frozen=True, slots=True)
+class Read:
+    """What a text reader read in one picture.
+
+    Attributes:
+        lettering: All that looks like lettering.
+        size: Height and width of the picture.
+    """
+
+    lettering: Sequence[Lettering]
+    size: tuple[int, int]
+
+
+NO_DETECTOR: Final = Sensor(labels=frozenset(), reads_color=False)
+"""Sees nothing: for pictures that are read and not looked at."""
+
+
+@dataclass(frozen=True, slots=True)
 class CheckScore:
     """The outcome of one check on one picture.
 
@@ -80,7 +99,9 @@ class CheckScore:
     reason: str
 
 
-def score_checks(case: Case, detections: Sequence[Detection], *, sensor: Sensor) -> tuple[CheckScore, ...]:
+def score_checks(
+    case: Case, detections: Sequence[Detection], *, sensor: Sensor, read: Read | None = None
+) -> tuple[CheckScore, ...]:
     """Score a case's checks on one picture.
 
     What cannot be scored depends on the check and the detector only, not on the picture; so both arms of a pair are
@@ -90,12 +111,16 @@ def score_checks(case: Case, detections: Sequence[Detection], *, sensor: Sensor)
         case: The case.
         detections: What the detector saw in the picture.
         sensor: What the detector can see.
+        read: What a text reader read, where there is one.
 
     Returns:
         One score per check, in order.
     """
     scores = []
     for index, check in enumerate(case.checks):
+        if isinstance(check, TextCheck) and read is not None:
+            scores.append(CheckScore(index, *_text_outcome(check, read)))
+            continue
         if problem := _blind_to(check, sensor):
             scores.append(CheckScore(index, None, problem))
             continue
@@ -158,7 +183,7 @@ def _blind_to(check: Check, sensor: Sensor) -> str | None:
         case PaletteCheck():
             problem = "palettes are read by palette_compliance_score"
         case _:
-            problem = "lettering needs an OCR judge, and none is set"
+            problem = "lettering needs a text reader, and none is set ([judges] ocr)"
     return problem
 
 
@@ -266,6 +291,15 @@ def _anatomy_outcome(check: AnatomyCheck, detections: Sequence[Detection], senso
     if None in counts:
         return None, f"the detector counted no parts on a {check.label}"
     return all(n == check.parts for n in counts), f"found {', '.join(map(str, counts))} parts, wanted {check.parts}"
+
+
+def _text_outcome(check: TextCheck, read: Read) -> tuple[bool, str]:
+    """Nothing legible or illegible where none is wanted; else the text, with at most three letters in ten wrong."""
+    if check.text is None:
+        found = lettering_of(read.lettering, size=read.size)
+        return not found, f"found {', '.join(said(one) for one in found)}" if found else "no lettering found"
+    similarity, text = wanted_similarity(check.text, read.lettering)
+    return similarity >= WANTED_SIMILARITY, f"read {text!r}, wanted {check.text!r} (similarity {similarity:.2f})"
 
 
 def _name(label: str, color: str | None) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lorabench.metrics.color import luma
+from lorabench.metrics.picture_metric import PictureMetric
 from lorabench.metrics.reading import Missing
 from lorabench.records.measurement import Metric
 
@@ -36,6 +37,13 @@ FLAT_FRACTION: Final = Metric(
     unit="share",
     summary="share of 7x7 windows without visible structure",
 )
+TILE_SIGMA: Final = Metric(
+    name="tile_sigma",
+    version=1,
+    higher_is_better=False,
+    unit="log ratio",
+    summary="noise of the noisiest of 16 tiles over that of the median tile",
+)
 PHOTO_BLEED: Final = Metric(
     name="photo_bleed",
     version=1,
@@ -49,6 +57,8 @@ FLAT_TAU: Final = 2 / 255
 """Standard deviation, in units of the full range, under which a window is flat; above what decoders add."""
 SIGMA_OFFSET: Final = 0.05
 """Added before the logarithm, in grey levels, so that noiseless pictures have one."""
+TILE_OFFSET: Final = 0.25
+"""Added before the ratio of tiles' sigmas, in grey levels: what rounding and decoders leave is no difference."""
 ROUNDING_SIGMA: Final = 1 / math.sqrt(12)
 """Standard deviation of rounding to whole grey levels."""
 LEAST_SE: Final = 2.0
@@ -86,17 +96,23 @@ def luma_sigma(values: Floats) -> float:
 
 
 def tile_sigma(picture: NDArray[Any]) -> float:
-    """90th percentile of the smooth-zone sigma over a 4 x 4 grid of tiles: finds a local hot spot.
+    """How much noisier the hottest of a 4 x 4 grid of tiles is than the picture's other tiles.
+
+    Pores in a face, or grain in one corner, leave the whole picture's `smooth_zone_sigma` as it is.
 
     Args:
         picture: RGB, (height, width, 3), 0 to 255; at least 32 pixels on each side.
 
     Returns:
-        Standard deviation in grey levels.
+        Logarithm of the largest smooth-zone sigma of a tile over the median tile's; 0 or more. Grain that covers the
+        picture evenly does not raise it.
+
+    Raises:
+        ValueError: The picture is too small.
     """
     rows = np.array_split(luma(picture), _GRID, axis=0)
-    tiles = [tile for row in rows for tile in np.array_split(row, _GRID, axis=1)]
-    return float(np.quantile([luma_sigma(tile) for tile in tiles], 0.9))
+    sigmas = [luma_sigma(tile) for row in rows for tile in np.array_split(row, _GRID, axis=1)]
+    return math.log((max(sigmas) + TILE_OFFSET) / (float(np.median(sigmas)) + TILE_OFFSET))
 
 
 def flat_fraction(picture: NDArray[Any], tau: float = FLAT_TAU) -> float:
@@ -245,3 +261,17 @@ def _window_means(values: Floats) -> Floats:
 
     margin = _WINDOW // 2
     return np.asarray(uniform_filter(values, _WINDOW)[margin:-margin, margin:-margin])
+
+
+def read_tile_sigma(picture: NDArray[Any]) -> float | Missing:
+    """As `tile_sigma`, or why there is none."""
+    height, width = picture.shape[:2]
+    if min(height, width) >= 8 * _GRID:
+        return tile_sigma(picture)
+    return Missing(
+        f"tiles need at least {8 * _GRID} x {8 * _GRID} pixels; got {width} x {height}. Use larger pictures."
+    )
+
+
+HOT_TILES: Final = PictureMetric(TILE_SIGMA, read_tile_sigma)
+"""Facts and reader of the local hot spot."""

@@ -323,7 +323,8 @@ def fail_switched_off(request: pytest.FixtureRequest) -> None:
 
 def _gates(subject: Subject) -> list[tuple[str, str]]:
     """Gate and metric names of a suite."""
-    found = [(gate.name, gate.metric) for gate in configured_gates(subject.config.gates)]
+    brand = subject.config.training_set.brand_palette
+    found = [(gate.name, gate.metric) for gate in configured_gates(subject.config.gates, brand=brand)]
     golden = any(case.golden for case in subject.suite.cases)
     if subject.config.baseline is not None:
         found.append((BASELINE_GATE, BASELINE_GATE))

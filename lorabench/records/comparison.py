@@ -49,6 +49,8 @@ class Comparison(Record):
     identical: bool = False
     """Every pair is exactly equal."""
     differences: tuple[CaseDifference, ...] = ()
+    seen: str = ""
+    """What the candidate's pictures show, in words, where numbers do not say it."""
 
     def oriented(self) -> tuple[float, float, float]:
         """Estimate, low, high with the sign turned so that higher is better."""

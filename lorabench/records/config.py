@@ -16,6 +16,8 @@ class ModelConfig(Record):
 
     base: str = ""
     """Folder of a diffusers pipeline, or a hub id."""
+    training_base: str = ""
+    """The base that the adapter was trained on, where it is another one: `lorabench run` then judges it on both."""
     family: Literal["auto", "flux", "flux2", "sdxl", "sd15"] = "auto"
     backend: str = "diffusers"
     revision: str | None = None
@@ -40,6 +42,10 @@ class TrainingSetConfig(Record):
     folder: Path | None = None
     captions: Path | None = None
     """Captions as JSON lines (`file`, `text`); None looks for `captions.jsonl` and `<picture>.txt` in the folder."""
+    references: Path | None = None
+    """Pictures of the same character or thing that were not trained on; identity is read against them."""
+    brand_palette: bool = False
+    """The training palette is wanted whatever colours a prompt asks for: gate `brand` replaces `palette-collapse`."""
 
 
 class JudgesConfig(Record):
@@ -51,9 +57,21 @@ class JudgesConfig(Record):
     """open_clip pretrained tag or a path to weights; unused with `local-dir:`."""
     detector: str = ""
     """`oracle` (mini world), or `owlv2:<folder or id>`, `grounding-dino:<folder or id>`."""
+    vocabulary: str = "nouns"
+    """Things nobody asked for that an open-vocabulary detector looks for: `nouns` (the shipped list), or a like file.
+    Empty looks for none. The mini world's oracle knows all there is and needs no list."""
+    ocr: Literal["", "off", "rapidocr"] = ""
+    """Text reader; `rapidocr` needs the extra `ocr`."""
+    ocr_languages: str = ""
+    """Languages in which the program Tesseract reads what the text reader cannot, as in `rus+ara`; none if empty."""
     lpips_net: Literal["alex", "vgg"] = "alex"
     lpips_weights: Path | None = None
     """File of trunk weights; None looks into the weights cache and then into torchvision's."""
+    copy_descriptor: str = ""
+    """SSCD model that finds edited copies: empty takes the installed package's where there is one, `distilled` its
+    small one, `off` none; else a file, ONNX or the TorchScript file of its authors."""
+    copy_descriptor_sha256: Annotated[str, Field(pattern=r"^([0-9a-fA-F]{64})?$")] = ""
+    """What a named file must hash to; empty records the digest and checks nothing."""
     device: str = "auto"
 
 
@@ -71,7 +89,8 @@ class StatisticsConfig(Record):
 
     confidence_level: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     significance_level: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.05
-    n_resamples: PositiveInt = 2000
+    n_resamples: Annotated[int, Field(ge=100)] = 2000
+    """Of bootstraps; under 100 a percentile means nothing."""
     seed: NonNegativeInt = 20250101
     """Seeds the resampling, so that the same pictures give the same interval."""
 
@@ -107,6 +126,10 @@ class CourseConfig(Record):
     """A lower bound of the copy rate's rise over this stops at once."""
     signals_every_n_steps: NonNegativeInt = 0
     """Optimiser steps between readings of loss and drift, which cost a few forwards; 0 reads them with each screen."""
+    training_resolution: PositiveInt | None = None
+    """Edge of the square of as many pixels as a training picture; only to compare the step time with known figures."""
+    training_batch_size: PositiveInt | None = None
+    """Pictures per optimiser step, accumulation included; for the same comparison."""
     held_out: Path | None = None
     """Pictures of the same kind that are never trained on, with captions like the training set's: their loss is read
     against that of training pictures."""

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
 from lorabench.records.record import Identifier, Record
+from lorabench.records.step_times import StepTimes, TrainingSetup
 
 COURSE_SCHEMA_VERSION: Final = 1
 
@@ -137,3 +138,7 @@ class Course(Record):
     """Of the last time the finalists were judged again; None before that, and once training went on after it."""
     unsettled: str | None = None
     """Why they could not be judged again, if that was tried; the best is then the screens' choice."""
+    step_times: StepTimes | None = None
+    """Of the training's own steps; None beside a trainer, and in courses of earlier versions."""
+    setup: TrainingSetup | None = None
+    """On what the training runs, as far as it can be seen from inside."""

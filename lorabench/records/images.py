@@ -20,6 +20,8 @@ class Image(Record):
     width: PositiveInt
     from_cache: bool = False
     generation_seconds: NonNegativeFloat = 0.0
+    broken: str | None = None
+    """What was wrong with it before it became whole numbers (NaN, infinity); None if nothing was."""
 
 
 class FailedCell(Record):

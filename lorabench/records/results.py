@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeFloat, NonNegativeInt
 
+from lorabench.records.adapter_health import AdapterHealth, BaseMatch
 from lorabench.records.comparison import Comparison, Outcome, Verdict
 from lorabench.records.detection import Detection
 from lorabench.records.images import FailedCell, Image
@@ -35,6 +36,10 @@ class AdapterInfo(Record):
     training_step: NonNegativeInt | None = None
     metadata: dict[str, str] = Field(default_factory=dict)
     """Allow-listed header entries (rank, alpha, base version, software); never the whole header."""
+    health: AdapterHealth | None = None
+    """What the file shows without a picture; None where it was not examined."""
+    base_match: BaseMatch | None = None
+    """The base in use beside the one that the file names."""
 
 
 class BaseInfo(Record):

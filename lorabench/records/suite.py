@@ -172,6 +172,10 @@ class Source(Record):
     line: PositiveInt | None = None
 
 
+FROM_CAPTIONS: Final = ("verbatim", "paraphrase")
+"""Tags of `memorisation` cases whose prompt is a training caption, or says one otherwise."""
+
+
 class Case(Record):
     """One prompt with what must be seen in its pictures."""
 
@@ -184,6 +188,16 @@ class Case(Record):
     golden: bool = False
     """A golden case must hold by itself; no averaging."""
     source: Source | None = None
+
+    @property
+    def caption_kind(self) -> str | None:
+        """`verbatim` or `paraphrase` where the prompt was made from a training caption; None for a novel prompt.
+
+        Such cases are exempt from the held-out check and decide no gate.
+        """
+        if self.family != "memorisation":
+            return None
+        return next((tag for tag in FROM_CAPTIONS if tag in self.tags), None)
 
     def render(self, style: str) -> str:
         """The prompt with the style phrase in its slot."""
@@ -218,6 +232,11 @@ class Suite(Record):
     def families(self) -> tuple[str, ...]:
         """Families in order of appearance."""
         return tuple(dict.fromkeys(case.family for case in self.cases))
+
+    @property
+    def novel_cases(self) -> frozenset[str]:
+        """Ids of the cases that were not made from training captions: those that decide."""
+        return frozenset(case.id for case in self.cases if case.caption_kind is None)
 
 
 def fill_style(template: str, style: str) -> str:

@@ -18,8 +18,8 @@ from lorabench.report.notation import ARM_NAMES, check_words, counted, hex_color
 
 ARM_ORDER = (Arm.BASE, Arm.CONTROL, Arm.CANDIDATE, Arm.NEUTRAL)
 
-FlagKind = Literal["copy", "golden", "lost", "missing", "unmeasured", "gained"]
-FLAG_ORDER: tuple[FlagKind, ...] = ("copy", "golden", "lost", "missing", "unmeasured", "gained")
+FlagKind = Literal["copy", "golden", "broken", "lost", "missing", "unmeasured", "gained"]
+FLAG_ORDER: tuple[FlagKind, ...] = ("copy", "golden", "broken", "lost", "missing", "unmeasured", "gained")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +122,12 @@ class CaseView:
     @property
     def needs_a_look(self) -> bool:
         """Whether something here is lost, copied, missing or a golden case that failed."""
-        return any(flag.kind in ("copy", "golden", "missing", "lost") for flag in self.flags)
+        return any(flag.kind in ("copy", "golden", "broken", "missing", "lost") for flag in self.flags)
 
     @property
     def rank(self) -> tuple[int, float]:
         """Sorts cases from worst to best."""
-        grave = {"copy": -100, "golden": -100, "missing": -10, "lost": -1}
+        grave = {"copy": -100, "golden": -100, "broken": -100, "missing": -10, "lost": -1}
         return sum(grave.get(flag.kind, 0) for flag in self.flags), -self.harm
 
 
@@ -325,6 +325,8 @@ class CaseReader:
             found.append(Flag("copy", f"copies training picture {', '.join(copies)}"))
         if case.golden and (broken := self._golden_failures(case)):
             found.append(Flag("golden", f"golden case: {counted(broken, 'check')} failed"))
+        if reasons := self._broken_pictures(case):
+            found.append(Flag("broken", f"broken: {'; '.join(reasons)}"))
         if lost:
             found.append(Flag("lost", f"{counted(lost, 'check')} lost"))
         if missing:
@@ -339,6 +341,14 @@ class CaseReader:
         views = [view for seed in self.seeds if (view := self._neighbour(case, seed)) is not None]
         indices = [view.neighbour.training_index for view in views if view.neighbour.is_copy]
         return [f"#{index}" for index in dict.fromkeys(indices)]
+
+    def _broken_pictures(self, case: Case) -> list[str]:
+        """Why pictures of the candidate are unusable, each reason once."""
+        if self.main is None:
+            return []
+        cells = {self.main.cell(case.id, seed) for seed in self.seeds}
+        reasons = (image.broken for image in self.results.images if image.cell in cells)
+        return list(dict.fromkeys(reason for reason in reasons if reason is not None))
 
     def _golden_failures(self, case: Case) -> int:
         if self.main is None:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from lorabench.records.course import Course, Evaluation
 from lorabench.records.results import Results
+from lorabench.records.step_times import StepTimeFinding
 from lorabench.report import course_chart, course_view
 from lorabench.report.course_view import Best, GuardView, LossCourse, SignalView
 from lorabench.report.filmstrip import MAX_FRAMES, film_steps, film_strips, shown_in
@@ -53,6 +54,8 @@ class CourseMaterial:
     """The training's own loss, where it was recorded."""
     gone: Sequence[str] = ()
     """Ids of runs that no longer exist."""
+    step_time: StepTimeFinding | None = None
+    """What can be said of the training's step time."""
 
 
 def render_course(course: Course, material: CourseMaterial, *, max_edge: int = 128) -> str:

@@ -92,7 +92,7 @@ def _of_cases(cases: Iterable[CaseView], lines: Mapping[str, int]) -> list[Annot
     for view in cases:
         told = [flag for flag in view.flags if flag.kind not in ("unmeasured", "gained")]
         if told:
-            level: Level = "error" if any(flag.kind in ("golden", "missing") for flag in told) else "warning"
+            level: Level = "error" if any(flag.kind in ("golden", "broken", "missing") for flag in told) else "warning"
             message = f"{'; '.join(flag.text for flag in told)}: {plain(view.case.render(''))}"
             found.append(Annotation(level, f"case {view.case.id}", message, lines.get(view.case.id, 1)))
     return found

@@ -11,10 +11,12 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
+from lorabench.records.diagnosis import Diagnosis
 from lorabench.records.plan import Arm
 from lorabench.records.results import Results
 from lorabench.report.case_view import CaseReader, CaseView
 from lorabench.report.file_findings import file_findings
+from lorabench.report.findings_view import findings_view
 from lorabench.report.page import asset, content_security_policy, environment, island
 from lorabench.report.review_facts import review_facts
 from lorabench.report.run_view import family_table, missing_rows, pictures_left_over, set_table, tally
@@ -34,6 +36,7 @@ def render_html(
     picture: PictureSource,
     training_images_included: bool = True,
     max_edge: int = 256,
+    diagnosis: Diagnosis | None = None,
 ) -> str:
     """Render a run as one self-contained HTML page.
 
@@ -46,6 +49,7 @@ def render_html(
         training_images_included: Whether pictures of the training set are embedded. Without, the page names the
             nearest one and its distance only.
         max_edge: Longest edge of a preview, in pixels.
+        diagnosis: Likely causes, shown in a section of their own; None leaves it out.
 
     Returns:
         The page.
@@ -70,6 +74,7 @@ def render_html(
         training_images_included=training_images_included,
         max_edge=max_edge,
         open_seeds=OPEN_SEEDS,
+        findings=findings_view(diagnosis, results),
         policy=content_security_policy(style=style, script=script),
         style=Markup(style),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
@@ -84,6 +89,7 @@ def write_html(
     picture: PictureSource,
     training_images_included: bool = True,
     max_edge: int = 256,
+    diagnosis: Diagnosis | None = None,
 ) -> Path:
     """Render a run and put the page at `path` in one move: a reader never sees half a page.
 
@@ -93,11 +99,18 @@ def write_html(
         picture: As for `render_html`.
         training_images_included: As for `render_html`.
         max_edge: As for `render_html`.
+        diagnosis: As for `render_html`.
 
     Returns:
         `path`.
     """
-    page = render_html(results, picture=picture, training_images_included=training_images_included, max_edge=max_edge)
+    page = render_html(
+        results,
+        picture=picture,
+        training_images_included=training_images_included,
+        max_edge=max_edge,
+        diagnosis=diagnosis,
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     draft = Path(name)

@@ -9,6 +9,7 @@ from typing import Final
 from lorabench.records.comparison import Outcome, Verdict
 from lorabench.records.results import Results
 from lorabench.report.case_view import CaseReader, CaseView
+from lorabench.report.file_findings import file_findings
 from lorabench.report.notation import (
     DASH,
     OUTCOME_MARKS,
@@ -119,6 +120,7 @@ def _headline(results: Results) -> str:
         lines.append("> **Partial:** not everything that was planned could be evaluated.\n")
     if verdict.identical:
         lines.append("> **Identical:** candidate and reference made the same pictures; the adapter had no effect.\n")
+    lines += [f"> **Adapter file:** {escape(sentence)}\n" for sentence in file_findings(candidate)]
     return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lorabench.errors import SpecError
+from lorabench.records.plan import Cell
 from lorabench.records.results import Results
 
 COLUMNS: Final = (
@@ -47,7 +48,9 @@ def rows_of(runs: Iterable[Results]) -> Iterator[dict[str, Any]]:
             "training_step": None if results.candidate is None else results.candidate.training_step,
             "suite": results.suite.name,
         }
-        numbers = [(one.cell, one.metric, one.value, None) for one in results.measurements]
+        numbers: list[tuple[Cell, str, float | None, str | None]] = [
+            (one.cell, one.metric, one.value, None) for one in results.measurements
+        ]
         numbers += [(one.cell, one.metric, None, one.reason) for one in results.unmeasured if one.cell is not None]
         for cell, name, value, reason in numbers:
             metric = metrics.get(name)

@@ -13,6 +13,7 @@ from rich.text import Text
 from lorabench.records.comparison import Outcome, Verdict
 from lorabench.records.results import Results
 from lorabench.report.case_view import CaseReader, CaseView
+from lorabench.report.file_findings import file_findings
 from lorabench.report.notation import (
     DASH,
     OUTCOME_MARKS,
@@ -49,6 +50,7 @@ def render_terminal(results: Results) -> RenderableType:
         Something to print on a `rich.console.Console`.
     """
     parts: list[RenderableType] = [_verdict(results), _subject(results)]
+    parts += [Text(f"! {plain(sentence)}", style="yellow") for sentence in file_findings(results.candidate)]
     if results.gates:
         parts.append(Padding(_gates(results.gates), (1, 0)))
     parts += [Text(f"  {number}. {plain(r)}") for number, r in enumerate(results.verdict.reasons, start=1)]

@@ -7,10 +7,12 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from lorabench.records.audit import AUDIT_SCHEMA_VERSION, Audit
 from lorabench.records.baseline import BASELINE_SCHEMA_VERSION, Baseline
 from lorabench.records.config import Config
 from lorabench.records.course import COURSE_SCHEMA_VERSION, Course
 from lorabench.records.decisions import DECISIONS_SCHEMA_VERSION, Decisions
+from lorabench.records.diagnosis import DIAGNOSIS_SCHEMA_VERSION, Diagnosis
 from lorabench.records.pilot import PILOT_SCHEMA_VERSION, Pilot
 from lorabench.records.results import RESULTS_SCHEMA_VERSION, Results
 from lorabench.records.suite import SUITE_SCHEMA_VERSION, Suite
@@ -26,6 +28,8 @@ _FILES: Final[dict[str, tuple[type[BaseModel], int, str]]] = {
     "pilot": (Pilot, PILOT_SCHEMA_VERSION, "How much each metric scatters on one base (`lorabench pilot`)."),
     "decisions": (Decisions, DECISIONS_SCHEMA_VERSION, "What a reviewer decided on a report (`decisions.json`)."),
     "sweep": (Sweep, SWEEP_SCHEMA_VERSION, "What one sweep found out (`sweep.json`)."),
+    "audit": (Audit, AUDIT_SCHEMA_VERSION, "What is true of a training set (`audit.json`)."),
+    "diagnosis": (Diagnosis, DIAGNOSIS_SCHEMA_VERSION, "Likely causes of what a run found (`diagnosis.json`)."),
     "baseline": (Baseline, BASELINE_SCHEMA_VERSION, "Accepted numbers of an earlier run."),
 }
 

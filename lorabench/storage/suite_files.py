@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -91,6 +92,29 @@ def read_suite(path: Path) -> LoadedSuite:
         file_sha256=hashlib.sha256(raw).hexdigest(),
         line_of=MappingProxyType(lines),
     )
+
+
+def suite_text(suite: Suite, *, remark: str) -> str:
+    """A suite as YAML that `read_suite` reads back as it was.
+
+    Args:
+        suite: The suite.
+        remark: First line of the file, as a comment.
+    """
+    from ruamel.yaml import YAML
+
+    content = suite.model_dump(mode="json", exclude_defaults=True)
+    cases = content.pop("cases")
+    for case, written in zip(suite.cases, cases, strict=True):
+        if case.checks:
+            written["checks"] = [
+                {"type": check.type, **check.model_dump(mode="json", exclude_defaults=True)} for check in case.checks
+            ]
+    stream = io.StringIO()
+    writer = YAML()
+    writer.width = 4096
+    writer.dump({"schema_version": suite.schema_version, **content, "cases": cases}, stream)
+    return f"# {remark}\n{stream.getvalue()}"
 
 
 def find_suites(names: Iterable[str | Path]) -> tuple[Path, ...]:

@@ -117,7 +117,7 @@ def read_training_set(folder: Path, captions: Path | None = None, *, size: tuple
         TrainingPictureError: A picture is broken, animated, 16-bit, CMYK or too large.
         CaptionsError: A caption file is wrong, or names a picture that is not there.
     """
-    paths = _picture_paths(folder)
+    paths = picture_paths(folder)
     texts = _captions(folder, captions, names=frozenset(paths))
     read = [read_training_picture(path, size=size) for path in paths.values()]
     pictures = tuple(picture for picture, _ in read)
@@ -145,7 +145,7 @@ def read_captions(folder: Path, captions: Path | None = None) -> dict[str, str]:
         TrainingFolderError: No folder, or no picture in it.
         CaptionsError: A caption file is wrong, or names a picture that is not there.
     """
-    paths = _picture_paths(folder)
+    paths = picture_paths(folder)
     texts = _captions(folder, captions, names=frozenset(paths))
     found = {name: texts.get(name, _sidecar(path)) for name, path in paths.items()}
     return {name: text for name, text in found.items() if text is not None}
@@ -164,7 +164,7 @@ def read_training_picture(path: Path, *, size: tuple[int, int]) -> tuple[NDArray
     Raises:
         TrainingPictureError: See `read_training_set`.
     """
-    picture = _opened(path)
+    picture = open_upright(path)
     height, width = size
     original = (picture.height, picture.width)
     if original != size:
@@ -172,8 +172,12 @@ def read_training_picture(path: Path, *, size: tuple[int, int]) -> tuple[NDArray
     return np.asarray(picture, dtype=np.uint8), original
 
 
-def _opened(path: Path) -> Image.Image:
-    """The upright picture as RGB."""
+def open_upright(path: Path) -> Image.Image:
+    """The picture in its own size as RGB, turned by its EXIF flag and laid on white where it is transparent.
+
+    Raises:
+        TrainingPictureError: See `read_training_set`.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -217,8 +221,12 @@ def _on_white(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def _picture_paths(folder: Path) -> dict[str, Path]:
-    """Name to path of every picture, in the order of the names' paths."""
+def picture_paths(folder: Path) -> dict[str, Path]:
+    """Name to path of every picture of a folder and of the folders below it, in the order of the names' paths.
+
+    Raises:
+        TrainingFolderError: No folder, or no picture in it.
+    """
     if not folder.is_dir():
         raise TrainingFolderError(folder, "is not a folder")
     paths = sorted(path for path in folder.rglob("*") if _is_picture(path, folder))

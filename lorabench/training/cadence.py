@@ -55,9 +55,9 @@ class Cadence:
         """Time of looks as a share of the time of training so far; None before a step was timed."""
         return self.judging_seconds / self.training_seconds if self.training_seconds > 0 else None
 
-    def step(self, training_step: int) -> None:
-        """An optimiser step was done."""
-        now = self._clock()
+    def step(self, training_step: int) -> float | None:
+        """An optimiser step was done. Returns seconds per step since the last one; None after a pause."""
+        now, seconds = self._clock(), None
         if self._last is not None and training_step > self._last[1]:
             passed = now - self._last[0]
             self.training_seconds += passed
@@ -65,6 +65,7 @@ class Cadence:
             kept = 1.0 - _SMOOTHING if self._step_seconds else 0.0
             self._step_seconds = kept * self._step_seconds + (1.0 - kept) * seconds
         self._last = (now, training_step)
+        return seconds
 
     def due(self, training_step: int) -> Look:
         """What to look at after this step."""

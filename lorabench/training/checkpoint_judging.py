@@ -74,7 +74,7 @@ class CheckpointJudge:
 
         Patience, cadence and budget are not part of it: they may change between restarts.
         """
-        gates = configured_gates(self.config.gates, suite=self.suite)
+        gates = configured_gates(self.config.gates, suite=self.suite, brand=self.config.training_set.brand_palette)
         return digest_of(
             {
                 "suite": self.suite.content_digest(),

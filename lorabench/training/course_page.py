@@ -53,6 +53,7 @@ def course_page(course: Course, *, folder: Path, max_edge: int = MAX_EDGE) -> st
     """The page of a course that lies in a folder; see `write_course_page`."""
     from lorabench.report.course_html import CourseMaterial, render_course
     from lorabench.report.filmstrip import film_steps
+    from lorabench.training.step_times import step_time_finding
 
     there = _runs_there(course, folder)
     steps = film_steps(course, available=there)
@@ -69,6 +70,7 @@ def course_page(course: Course, *, folder: Path, max_edge: int = MAX_EDGE) -> st
         best=_best(course, folder),
         loss=_loss(place),
         gone=[name for name in known if name not in there or (name in wanted and name not in runs)],
+        step_time=step_time_finding(course),
     )
     course = Course.model_validate(_anonymous(course.model_dump(mode="json"), folder))
     return render_course(course, material, max_edge=max_edge)

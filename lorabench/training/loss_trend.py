@@ -40,6 +40,12 @@ SPIKE_FACTOR: Final = 2.0
 """A spike is at least that many times the usual value, however quiet the loss was."""
 SPIKES_IN_A_ROW: Final = 8
 """So many in a row are no spikes any more but a divergence."""
+EXPLODING_DEVIATIONS: Final = 10.0
+"""Median absolute deviations above the running median, as they are, from which a value counts as exploded."""
+EXPLODING_STEPS: Final = 20
+"""So many such values in a row are an explosion."""
+_LEAST_DEVIATION: Final = 0.01
+"""Smallest deviation, as a share of the median; a loss that never moves has none of its own."""
 FLAT_SHARE: Final = 0.05
 """A loss that provably changes by less than this share over the later half of the course is flat."""
 TREND_LEVEL: Final = 0.05
@@ -60,6 +66,8 @@ class FindingKind(StrEnum):
     NOT_FINITE = "not_finite"
     SPIKE = "spike"
     DIVERGENCE = "divergence"
+    EXPLODING = "exploding"
+    """Loss or gradient norm stays far above its running median."""
     DIVIDED = "divided"
     """The loss falls while pictures get worse."""
 
@@ -137,6 +145,10 @@ class TrendState(Record):
     n_spikes: NonNegativeInt = 0
     in_a_row: NonNegativeInt = 0
     """Spikes of the loss up to now without a usual value between them."""
+    above: NonNegativeInt = 0
+    """Losses up to now far above the running median, without another between them."""
+    norms_above: NonNegativeInt = 0
+    """Gradient norms likewise."""
     not_finite: LossFinding | None = None
     """The first NaN or infinity."""
     last_step: NonNegativeInt | None = None
@@ -231,7 +243,8 @@ class LossTrend:
         found = [] if spike is None else [spike]
         if in_a_row == SPIKES_IN_A_ROW:
             found.append(_diverged(training_step, f"the last {SPIKES_IN_A_ROW} losses are all far above those before"))
-        update: dict[str, Any] = {"in_a_row": in_a_row, **_remembered(state, spike)}
+        above = _above("loss", loss, state.recent, state.above, training_step=training_step, found=found)
+        update: dict[str, Any] = {"in_a_row": in_a_row, "above": above, **_remembered(state, spike)}
         if loss > 0 and not in_a_row:  # a loss that ran away must not become the new usual
             update["recent"] = (*state.recent, (training_step, math.log(loss)))[-WINDOW:]
         update |= _with_loss(state, training_step, loss)
@@ -241,11 +254,15 @@ class LossTrend:
     def _take_norm(self, training_step: int, norm: float) -> list[LossFinding]:
         state = self._state
         spike = _spike("gradient norm", norm, state.recent_norms, training_step)
-        update = _remembered(state, spike)
+        found = [] if spike is None else [spike]
+        above = _above(
+            "gradient norm", norm, state.recent_norms, state.norms_above, training_step=training_step, found=found
+        )
+        update = {**_remembered(state, spike), "norms_above": above}
         if norm > 0:
             update["recent_norms"] = (*state.recent_norms, (training_step, math.log(norm)))[-WINDOW:]
         self._state = state.model_copy(update=update)
-        return [] if spike is None else [spike]
+        return found
 
 
 def divided(trend: LossTrend, evaluations: Sequence[Evaluation], *, level: float = 0.05) -> LossFinding | None:
@@ -335,6 +352,8 @@ def _set_back(state: TrendState, training_step: int) -> TrendState:
             "spikes": tuple(spike for spike in state.spikes if spike.training_step < training_step),
             "n_spikes": state.n_spikes - len(dropped),
             "in_a_row": 0,
+            "above": 0,
+            "norms_above": 0,
             "not_finite": None if broken is None or broken.training_step >= training_step else broken,
         }
     )
@@ -359,6 +378,33 @@ def _spike(name: str, value: float, recent: Sequence[tuple[int, float]], trainin
     times, normal = math.exp(above), math.exp(usual)
     sentence = f"The {name} of step {training_step} is {value:.4g}, {times:.1f} times the usual {normal:.4g}."
     return LossFinding(kind=FindingKind.SPIKE, training_step=training_step, sentence=sentence)
+
+
+def _above(
+    name: str,
+    value: float,
+    recent: Sequence[tuple[int, float]],
+    before: int,
+    *,
+    training_step: int,
+    found: list[LossFinding],
+) -> int:
+    """How many values in a row are now far above the running median; adds the finding to `found` when it is due."""
+    if len(recent) < MIN_WINDOW:
+        return 0
+    values = [math.exp(log) for _, log in recent]
+    usual = statistics.median(values)
+    deviation = max(statistics.median(abs(one - usual) for one in values), _LEAST_DEVIATION * usual)
+    if value <= usual + EXPLODING_DEVIATIONS * deviation:
+        return 0
+    if before + 1 == EXPLODING_STEPS:
+        sentence = (
+            f"The {name} explodes: for {EXPLODING_STEPS} steps up to step {training_step} it lay more than "
+            f"{EXPLODING_DEVIATIONS:g} median deviations above its running median of {usual:.4g}, now {value:.4g}. "
+            f"Go back to a checkpoint before it, with a lower learning rate or clipped gradients."
+        )
+        found.append(LossFinding(kind=FindingKind.EXPLODING, training_step=training_step, sentence=sentence))
+    return before + 1
 
 
 def _not_finite(name: str, value: float, training_step: int) -> LossFinding:

@@ -152,7 +152,12 @@ def pilot_of(results: Results, *, config: Config) -> Pilot:
         config: Settings: margins, levels, the rule of a course, the suite's seeds.
     """
     suite_seeds = len(results.suite.seeds if config.seeds is None else config.seeds)
-    gates = configured_gates(config.gates, suite=results.suite, training=bool(results.training))
+    gates = configured_gates(
+        config.gates,
+        suite=results.suite,
+        training=bool(results.training),
+        brand=config.training_set.brand_palette,
+    )
     by_metric = {gate.metric: gate for gate in gates if not gate.hard}
     measured = {item.metric for item in results.measurements}
     n_guards = sum(gate.name in GUARDS and gate.metric in measured for gate in gates)

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "lorabench"
-BINARY = {".safetensors", ".png", ".webp", ".jpg", ".gif", ".woff2"}
+BINARY = {".safetensors", ".zip", ".png", ".webp", ".jpg", ".gif", ".woff2"}
 FORBIDDEN = {
     "a path of one machine": r"(?<![\w.])/(?:work|root|opt/pypi|home/\w+|Users/\w+)/|/tmp/lb\b",
     "how the work was done": r"\bthe lead\b|\b(?:sub-?)?agents?\b|\bhelpers?\b|\bshared/",

@@ -47,7 +47,7 @@ width = 128
 [judges]
 detector = "oracle"
 [statistics]
-n_resamples = 50
+n_resamples = 100
 [gates]
 prompt.margin = 0.5  # six cases without a loss leave losses of 0.46 open
 copy.enabled = false
@@ -331,7 +331,7 @@ def test_hostile_prompts_go_through_every_rendering_as_they_were_written(project
     assert {one for one in expected if one.startswith("a zvq")} <= set(shown.prompts)
     assert not [attrs for _, attrs in shown.elements if any(name.startswith("on") for name in attrs)]
     assert not [attrs for tag, attrs in shown.elements if tag == "img" and attrs.get("src") == "x"]
-    assert sum(tag == "script" for tag, _ in shown.elements) == 1
+    assert [attrs.get("type") for tag, attrs in shown.elements if tag == "script"] == ["application/json", None]
     assert ODD.strip() in told
     assert "<img" not in markdown
     assert "</script>" not in markdown
@@ -500,9 +500,9 @@ def test_grey_pictures_and_those_of_another_size_are_taken_and_the_size_is_recor
     noise("RGBA").save(training / "with-alpha.png")
 
     done = project.run("--training-folder", training)
+    assert done.exit_code == 0, done.stdout + done.stderr
     results = project.results()
 
-    assert done.exit_code == 0, done.stdout + done.stderr
     assert [picture.name for picture in results.training] == ["grey.png", "small.webp", "wide.jpg", "with-alpha.png"]
     for picture in results.training:
         with Image.open(project.verdicts()[0].parent / "pictures" / f"{picture.sha256}.png") as image:

@@ -15,6 +15,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from lorabench.metrics.subject_slices import SUBJECTS, slices_of
+from lorabench.metrics.training_palette import is_neutral
 from lorabench.records.plan import StylePhrases
 from lorabench.records.suite import (
     STYLE_SLOT,
@@ -40,7 +42,7 @@ from lorabench.world.scene import COLOURS, sample_scene
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = shipped_suite_names()
 REAL = ("anatomy", "attribute_binding", "multi_subject", "spatial")
-HAND_MADE = (*REAL, "screen")
+HAND_MADE = (*REAL, "screen", "subject_diversity")
 WORLD = tuple(name for name in NAMES if name.startswith("world/"))
 DATASETS = ROOT / "fixtures" / "datasets"
 WORLD_STYLE = StylePhrases(trigger=TRIGGER_PHRASE, plain=FLAT_PHRASE, neutral=PHOTO)
@@ -221,6 +223,13 @@ def test_screen_has_twelve_prompts_of_each_of_eight_families() -> None:
         ),
         12,
     )  # fmt: skip
+
+
+def test_subject_diversity_has_eight_prompts_of_each_kind_and_leaves_colours_open() -> None:
+    suite = loaded("subject_diversity").suite
+
+    assert {name: len(cases) for name, cases in slices_of(suite).items()} == dict.fromkeys(SUBJECTS, 8)
+    assert all(is_neutral(case) for case in suite.cases)
 
 
 def test_anatomy_covers_hands_faces_and_poses() -> None:

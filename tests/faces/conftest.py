@@ -51,7 +51,7 @@ width = 128
 detector = "{detector}"
 
 [statistics]
-n_resamples = 50
+n_resamples = 100
 
 [gates]
 {gates}

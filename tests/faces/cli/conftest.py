@@ -50,7 +50,7 @@ width = 128
 [judges]
 detector = "oracle"
 [statistics]
-n_resamples = 50
+n_resamples = 100
 confidence_level = 0.8  # six cases without a loss leave losses of 0.319 open, and FAULT costs 0.417
 [gates]
 prompt.margin = 0.32

@@ -6,10 +6,10 @@ from lorabench.records.suite import Case
 from lorabench.registry import METRICS
 
 
-def test_gates_come_in_the_order_broken_copy_prompt_anatomy_style() -> None:
+def test_gates_come_in_the_order_of_their_kinds() -> None:
     kinds = list(dict.fromkeys(gate.kind for gate in configured_gates({})))
 
-    assert kinds == ["broken", "copy", "prompt", "anatomy", "style"]
+    assert kinds == ["broken", "copy", "prompt", "anatomy", "style", "artifact", "content", "diversity"]
 
 
 @pytest.mark.parametrize("gate", DEFAULT_GATES, ids=lambda gate: gate.name)
@@ -29,7 +29,7 @@ def test_unknown_gate_gets_a_suggestion() -> None:
 
 
 def test_gate_that_resembles_none_gets_the_list() -> None:
-    with pytest.raises(UnknownGateError, match=r"Known: broken, copy, .*photo-bleed, foils\."):
+    with pytest.raises(UnknownGateError, match=r"Known: broken, copy, .*photo-bleed, foils, "):
         configured_gates({"zzz": GateConfig()})
 
 
@@ -37,7 +37,15 @@ def test_disabled_gate_is_gone() -> None:
     names = [gate.name for gate in configured_gates({"copy": GateConfig(enabled=False)})]
 
     assert "copy" not in names
-    assert len(names) == len(DEFAULT_GATES) - 1
+    assert len(names) == len(configured_gates({})) - 1
+
+
+def test_brand_palette_turns_the_palette_gate_round() -> None:
+    usual, brand = ({gate.name for gate in configured_gates({}, brand=wanted)} for wanted in (False, True))
+
+    assert usual - brand == {"palette-collapse"}
+    assert brand - usual == {"brand"}
+    assert usual | brand == {gate.name for gate in DEFAULT_GATES}
 
 
 def test_margin_and_requirement_are_changed_alone() -> None:

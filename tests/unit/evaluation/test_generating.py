@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -174,3 +175,20 @@ def test_other_candidate_leaves_the_control_pictures_alone(lab) -> None:
 
     assert len(backend.asked) == 4
     assert all(key.startswith("L1/") for key in backend.asked)
+
+
+class OverflowingBackend(CountingBackend):
+    """Says of each picture that it held NaN before it became whole numbers."""
+
+    def generate(self, cells, *, settings) -> Iterator:
+        for one in super().generate(cells, settings=settings):
+            yield replace(one, broken="not finite: 3 of 48 values are NaN or infinite")
+
+
+def test_what_was_wrong_with_a_picture_when_it_was_made_is_kept_in_the_cache_too(lab) -> None:
+    first = made(lab, OverflowingBackend(), n_cases=1)
+    again = made(lab, CountingBackend(), n_cases=1)
+
+    for images in (first, again):
+        assert {image.broken for image in images.made} == {"not finite: 3 of 48 values are NaN or infinite"}
+    assert all(image.from_cache for image in again.made)

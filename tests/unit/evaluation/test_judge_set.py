@@ -53,3 +53,19 @@ def test_digests_name_each_judge_that_is_there(lab) -> None:
     judges = lab.judges(clip=lab.clip(), lpips=lab.thumbnails())
 
     assert set(judges.digests()) == {"words", "thumbnails", "oracle"}
+
+
+@pytest.mark.parametrize("ocr", ["", "off"])
+def test_text_reader_is_absent_unless_it_is_named(ocr: str) -> None:
+    judges = load_judges(JudgesConfig(ocr=ocr), memorisation=False)
+
+    assert judges.reader is None
+    assert judges.why_absent("reader") == "no text reader is configured ([judges] ocr)"
+
+
+def test_world_knows_its_classes_and_needs_no_vocabulary() -> None:
+    judges = load_judges(JudgesConfig(detector="oracle"), memorisation=False)
+
+    assert judges.vocabulary is None
+    assert {"circle", "hand", "person", "blob"} <= set(judges.world_classes or ())
+    assert JudgeSet().world_classes is None

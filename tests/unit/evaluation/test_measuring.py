@@ -20,6 +20,7 @@ from lorabench.evaluation.measuring import (
 from lorabench.evaluation.observer import Observer
 from lorabench.generation.synthetic import SyntheticBackend
 from lorabench.metrics.memorisation import training_set
+from lorabench.metrics.picture_metrics import PICTURE_METRICS
 from lorabench.records.images import Image
 from lorabench.records.plan import Arm, Cell, PlannedCell
 from lorabench.records.suite import AnatomyCheck, Case, ObjectCheck
@@ -88,7 +89,7 @@ def reasons(done: Measured) -> dict[str, str]:
 def test_metrics_apply_to_the_cases_that_ask_for_them(lab) -> None:
     hand = next(case for case in lab.cases if case.family == "anatomy")
     palette = lab.palette_cases()[0]
-    always = {"broken_rate", "smooth_zone_sigma", "flat_fraction"}
+    always = {"broken_rate", "smooth_zone_sigma", "flat_fraction", *(one.metric.name for one in PICTURE_METRICS)}
 
     found = {
         case.family: names(Scene(lab, [case], lab.judges()).measured()) - always
@@ -121,7 +122,11 @@ def test_absent_judges_leave_reasons_on_each_cell(lab) -> None:
         "clip_text_similarity": "no CLIP here",
     }
     assert all(item.cell is not None for item in done.unmeasured)
-    assert names(done) == {"broken_rate", "smooth_zone_sigma", "flat_fraction"}
+    assert names(done) - {one.metric.name for one in PICTURE_METRICS} == {
+        "broken_rate",
+        "smooth_zone_sigma",
+        "flat_fraction",
+    }
 
 
 def test_wrong_parts_cost_anatomy_and_leave_prompt_following_alone(lab) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from lorabench.metrics.geneval import Rules
 from lorabench.metrics.prompt_following import (
+    Read,
     Sensor,
     prompt_exact_score,
     prompt_following_score,
@@ -11,7 +12,7 @@ from lorabench.metrics.prompt_following import (
     score_checks,
 )
 from lorabench.metrics.reading import Missing
-from lorabench.records.detection import Detection
+from lorabench.records.detection import Detection, Lettering
 from lorabench.records.suite import (
     AnatomyCheck,
     Case,
@@ -118,7 +119,7 @@ def test_anatomy_wants_the_parts_of_every_figure() -> None:
     ("check", "sensor", "reason"),
     [
         (QuestionCheck(text="is it day?"), SENSOR, "questions need a VQA judge"),
-        (TextCheck(), SENSOR, "lettering needs an OCR judge"),
+        (TextCheck(), SENSOR, "lettering needs a text reader"),
         (PaletteCheck(monochrome="grey"), SENSOR, "palettes are read by palette_compliance_score"),
         (ObjectCheck(label="dog"), SENSOR, "does not look for dog"),
         (ObjectCheck(label="circle", color="red"), BLIND, "reads no colours"),
@@ -173,3 +174,27 @@ def test_thresholds_belong_to_the_sensor() -> None:
 
     assert outcome(ObjectCheck(label="circle"), seen("circle", score=0.15), sensor=sensor)
     assert outcome(CountCheck(label="circle", count=1), seen("circle", score=0.25), sensor=sensor)
+
+
+def lettered(text: str, *, score: float = 0.95) -> Lettering:
+    script = "Latin" if score >= 0.8 else "unknown"
+    return Lettering(text=text, score=score, likeness=0.9, box=(0, 0, 60, 12), script=script)
+
+
+@pytest.mark.parametrize(
+    ("check", "read", "passed", "reason"),
+    [
+        (TextCheck(), [], True, "no lettering found"),
+        (TextCheck(), [lettered("BAKERY")], False, "found 'BAKERY' (Latin)"),
+        (TextCheck(), [lettered("", score=0.0)], False, "found illegible lettering (script unknown)"),
+        (TextCheck(text="Bakery"), [lettered("BAKERY")], True, "read 'BAKERY', wanted 'Bakery' (similarity 1.00)"),
+        (TextCheck(text="Bakery"), [lettered("BAKEKY")], True, "(similarity 0.83)"),
+        (TextCheck(text="Bakery"), [lettered("BUTCHER")], False, "read 'BUTCHER', wanted 'Bakery'"),
+        (TextCheck(text="Bakery"), [], False, "read '', wanted 'Bakery' (similarity 0.00)"),
+    ],
+)
+def test_lettering_is_scored_where_there_is_a_reader(check, read: list[Lettering], passed: bool, reason: str) -> None:
+    score = score_checks(case(check), [], sensor=SENSOR, read=Read(read, (128, 128)))[0]
+
+    assert score.passed is passed
+    assert reason in score.reason

@@ -9,6 +9,7 @@ from lorabench.metrics.texture import (
     flat_fraction,
     local_std_quartile,
     photo_bleed,
+    read_tile_sigma,
     smooth_zone_sigma,
     texture_deviation,
     tile_sigma,
@@ -35,12 +36,25 @@ def test_lower_tau_is_stricter() -> None:
     assert flat_fraction(grey(1.3)) > 0.9
 
 
-def test_a_hot_spot_shows_in_its_tiles() -> None:
+def test_a_hot_spot_shows_in_its_tile() -> None:
     picture = grey()
-    picture[:64, :64] = grey(5.0)[:64, :64]
+    picture[64:128, 64:128] = grey(5.0)[64:128, 64:128]
 
-    assert tile_sigma(picture) == pytest.approx(5.0, rel=0.15)
-    assert smooth_zone_sigma(picture) < 1.5
+    assert tile_sigma(picture) == pytest.approx(np.log((5.0 + 0.25) / 0.25), rel=0.1)
+    assert smooth_zone_sigma(picture) < 0.5
+
+
+def test_grain_all_over_is_no_hot_spot() -> None:
+    assert tile_sigma(grey()) == 0.0
+    assert tile_sigma(grey(5.0)) < 0.1
+
+
+def test_tiles_of_tiny_pictures_are_not_read() -> None:
+    found = read_tile_sigma(grey(size=31))
+
+    assert isinstance(found, Missing)
+    assert "tiles need at least 32 x 32 pixels; got 31 x 31. Use larger pictures." in found.reason
+    assert read_tile_sigma(grey()) == 0.0
 
 
 @pytest.mark.parametrize("measure", [smooth_zone_sigma, flat_fraction])

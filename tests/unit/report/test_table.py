@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from lorabench.cli.exporting import NoFileError
 from lorabench.errors import SpecError
 from lorabench.report.table import COLUMNS, rows_of, to_csv, to_json, write_parquet
 
@@ -60,3 +61,10 @@ def test_parquet_without_its_package_says_how_to_get_it(tmp_path, monkeypatch: p
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(SpecError, match=r"Parquet needs the package pyarrow; .*pip install 'lorabench\[parquet\]'"):
         write_parquet([], tmp_path / "table.parquet")
+
+
+def test_parquet_goes_into_a_file() -> None:
+    with pytest.raises(
+        SpecError, match=r"Parquet must go into a file; found no --output\. Give --output FILE, or take"
+    ):
+        raise NoFileError

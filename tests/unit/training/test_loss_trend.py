@@ -14,6 +14,7 @@ from scipy.stats import theilslopes
 from lorabench.records.course import Decision, Evaluation, GuardReading
 from lorabench.training.loss_trend import (
     BLOCK_SIZE,
+    EXPLODING_STEPS,
     MAX_BLOCKS,
     WINDOW,
     Block,
@@ -185,6 +186,64 @@ def test_steady_losses_hardly_ever_look_like_a_divergence(kind: str) -> None:
     found = [FindingKind.DIVERGENCE in kinds(fed(noise(rng, 400, kind=kind))) for _ in range(50)]
 
     assert sum(found) <= 1
+
+
+def explosions(losses: Iterable[float], *, norms: Sequence[float] | None = None) -> list[tuple[int, str]]:
+    """Step and sentence of every explosion that is said at once."""
+    trend, found = LossTrend(), []
+    for step, loss in enumerate(losses, start=1):
+        told = trend.add(step, loss, grad_norm=None if norms is None else norms[step - 1])
+        found += [(step, one.sentence) for one in told if one.kind is FindingKind.EXPLODING]
+    return found
+
+
+def test_a_loss_far_above_its_median_for_twenty_steps_explodes() -> None:
+    rng = np.random.default_rng(3)
+    quiet = 1.0 + 0.05 * rng.standard_normal(200)
+
+    found = explosions([*quiet, *([1.9] * 40)])
+
+    assert [step for step, _ in found] == [200 + EXPLODING_STEPS]
+    assert "The loss explodes: for 20 steps up to step 220 it lay more than 10 median deviations" in found[0][1]
+
+
+def test_nineteen_steps_above_the_median_are_no_explosion() -> None:
+    rng = np.random.default_rng(3)
+    quiet = 1.0 + 0.05 * rng.standard_normal(200)
+
+    assert explosions([*quiet, *([1.9] * (EXPLODING_STEPS - 1)), *quiet]) == []
+
+
+def test_a_gradient_norm_explodes_while_the_loss_stays() -> None:
+    rng = np.random.default_rng(4)
+    norms = [*np.abs(1.0 + 0.1 * rng.standard_normal(150)), *([6.0] * 30)]
+
+    found = explosions(1.0 + 0.05 * rng.standard_normal(180), norms=norms)
+
+    assert [step for step, _ in found] == [150 + EXPLODING_STEPS]
+    assert found[0][1].startswith("The gradient norm explodes")
+
+
+def test_a_loss_that_never_moved_needs_a_tenth_to_explode() -> None:
+    assert explosions([*([1.0] * 100), *([1.09] * 40)]) == []
+    assert len(explosions([*([1.0] * 100), *([1.11] * 40)])) == 1
+
+
+@pytest.mark.parametrize("kind", ["lognormal", "gamma", "flow"])
+def test_healthy_noise_never_explodes(kind: str) -> None:
+    rng = np.random.default_rng(9)
+
+    assert explosions(np.linspace(1.2, 0.8, 5000) * noise(rng, 5000, kind=kind)) == []
+
+
+def test_an_explosion_is_counted_across_a_resumed_state() -> None:
+    rng = np.random.default_rng(3)
+    first = fed([*(1.0 + 0.05 * rng.standard_normal(200)), *([1.9] * 10)])
+
+    second = LossTrend.from_state(json.loads(json.dumps(first.state_dict())))
+    said = [one.kind for step in range(211, 225) for one in second.add(step, 1.9)]
+
+    assert said.count(FindingKind.EXPLODING) == 1
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
