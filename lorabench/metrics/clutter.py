@@ -160,7 +160,8 @@ def _filled(things: Mask) -> Mask:
     areas = np.bincount(holes.ravel())
     small = areas <= LARGEST_HOLE * things.size
     small[0] = False
-    return things | np.asarray(small[holes])
+    filled: Mask = things | small[holes]
+    return filled
 
 
 def _reduced(picture: NDArray[Any]) -> Image.Image:
