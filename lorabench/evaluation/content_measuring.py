@@ -196,7 +196,7 @@ def measure_surplus(images: Iterable[Image], features: Features, *, rulers: Rule
             features.surroundings[image.sha256],
             rules=rulers.sensor.rules,
             unasked=unasked[image.cell.case],
-            parts=not world,
+            parts=True,
         )
         done.add(SURPLUS_OBJECTS, image.cell, found.value)
         if found.count:

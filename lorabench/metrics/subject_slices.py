@@ -130,7 +130,8 @@ def _reading(
     if equal or floor == 0.0:
         clusters = np.arange(len(values))
         own = t_interval(values, clusters, confidence_level=level, support=support if equal else None)
-        p_harm = own.p_lower if floor == 0.0 else (own.p_lower if own.estimate < floor else 1.0)
+        # Without spread there is no test against the others; only an interval that leaves them out shows a difference.
+        p_harm = own.p_lower if floor == 0.0 or own.high < floor else 1.0
         return SliceReading(name, own.estimate - floor, own.low - floor, own.high - floor, p_harm, len(values))
     return _against_rest(name, values, rest, level=level)
 

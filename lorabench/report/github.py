@@ -34,7 +34,8 @@ class Annotation:
 def render_github(results: Results, *, suite_file: str, lines: Mapping[str, int] | None = None) -> str:
     """Render a run as workflow commands, at most ten of each level.
 
-    A failed gate is an error, and so is an unmeasured one that is required; an inconclusive gate is a warning.
+    A failed gate is an error, and so is an unmeasured one that is required; an inconclusive one that is required is a
+    warning. What a gate that no run needs could not decide is a notice.
     Golden cases that broke and pictures that could not be made are errors, copies and lost checks of single cases
     are warnings: only gates decide on those.
 
@@ -84,7 +85,7 @@ def _gate_level(gate: Verdict) -> Level | None:
         return None
     if gate.outcome is Outcome.FAIL or (gate.outcome is Outcome.UNMEASURED and gate.required):
         return "error"
-    return "warning"
+    return "warning" if gate.required else "notice"
 
 
 def _of_cases(cases: Iterable[CaseView], lines: Mapping[str, int]) -> list[Annotation]:

@@ -20,7 +20,7 @@ from lorabench.report.findings_view import findings_view
 from lorabench.report.page import asset, content_security_policy, environment, island
 from lorabench.report.review_facts import review_facts
 from lorabench.report.run_view import family_table, missing_rows, pictures_left_over, set_table, tally
-from lorabench.report.thumbnails import PictureSource, large_pictures, make_thumbnails
+from lorabench.report.thumbnails import EXACT_EDGE, PictureSource, large_pictures, make_thumbnails
 
 SCRIPTS: Final = ("state", "cards", "filters", "viewer", "review", "blind", "keys", "start")
 """Modules of the page's script, in the order in which they need each other."""
@@ -61,7 +61,8 @@ def render_html(
     cases = reader.read_all()
     shown = shown_pictures(cases, training_images_included=training_images_included)
     style, script = asset("css", "report.css") + asset("css", "interaction.css"), joined_script()
-    grave = [case for case in cases if case.needs_a_look] if max_edge < LARGE_EDGE else []
+    # Whoever asks for smaller previews than usual gets no larger ones either.
+    grave = [case for case in cases if case.needs_a_look] if EXACT_EDGE <= max_edge < LARGE_EDGE else []
     close = set(shown_pictures(grave, training_images_included=training_images_included))
     large = large_pictures(sorted(close), picture=picture, beyond=max_edge, max_edge=LARGE_EDGE)
     template = environment().get_template("report.html.j2")
