@@ -43,13 +43,13 @@ def terminal(*, stderr: bool = True) -> Console:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A plain table on stdout."""
+    """A plain table on stdout. Its first column names the rows and is never folded."""
     from rich.table import Table
     from rich.text import Text
 
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for name in header:
-        grid.add_column(name, overflow="fold")
+    for index, name in enumerate(header):
+        grid.add_column(name, overflow="fold", no_wrap=index == 0)
     for row in rows:
         grid.add_row(*(Text(cell) for cell in row))
     show(grid)
