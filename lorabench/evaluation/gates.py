@@ -56,6 +56,8 @@ class Gate:
     t-interval would not see; graded scores need it no more than means do."""
     hard: bool = False
     """Decided without statistics: one broken picture whose control is whole is one too many."""
+    by_default: bool = True
+    """Whether it is decided where the settings do not name it."""
     against: Literal["control", "baseline"] = "control"
     """What the candidate is compared with."""
     allowance: Allowance = "none"
@@ -212,6 +214,9 @@ DEFAULT_GATES = (
         0.75,
         "the technique is learned and the colours are not",
         required=False,
+        # Where the plain style phrase already gives the style, candidate and control are alike, and both differ from the
+        # training pictures by what they show: that reads as colours not learned.
+        by_default=False,
     ),
     Gate(
         "worst-slice",
@@ -279,7 +284,7 @@ def configured_gates(
     return tuple(
         _changed(gate, changes.get(gate.name, GateConfig()), suite=suite, training=training)
         for gate in DEFAULT_GATES
-        if gate.name != UNWANTED_GATE[brand] and changes.get(gate.name, GateConfig()).enabled
+        if gate.name != UNWANTED_GATE[brand] and _is_wanted(gate, changes.get(gate.name))
     )
 
 
@@ -295,6 +300,10 @@ def has_cases_for(gate: Gate, suite: Suite) -> bool:
     if gate.metric == "foil_accuracy_score":
         return any(case.foils for case in suite.cases)
     return True
+
+
+def _is_wanted(gate: Gate, change: GateConfig | None) -> bool:
+    return gate.by_default if change is None else change.enabled
 
 
 def _changed(gate: Gate, change: GateConfig, *, suite: Suite | None, training: bool) -> Gate:

@@ -20,7 +20,7 @@ from lorabench.judges.oracle_detector import OracleDetector
 from lorabench.metrics.color import background_mask, chroma, picture_oklab
 from lorabench.metrics.texture import smooth_zone_sigma
 from lorabench.records.comparison import Outcome, Verdict
-from lorabench.records.config import CandidateConfig, Config, StatisticsConfig, TrainingSetConfig
+from lorabench.records.config import CandidateConfig, Config, GateConfig, StatisticsConfig, TrainingSetConfig
 from lorabench.records.plan import GenerationSettings, PlannedCell, StylePhrases
 from lorabench.records.suite import Case, Suite
 from lorabench.storage.references import ReferencesError
@@ -126,6 +126,7 @@ def verdict(
             folder=home / training, references=None if references is None else home / references, brand_palette=brand
         ),
         statistics=StatisticsConfig(n_resamples=400),
+        gates={"style-colours": GateConfig()},
         arms=("B0", "B1", "L1") if with_base else ("B1", "L1"),
         cache_dir=home / "cache",
         runs_dir=home / "runs",

@@ -131,6 +131,17 @@ def test_healthy_candidate_passes_every_gate(home: Path, suite: Suite) -> None:
     assert results.verdict.exit_code == 0
 
 
+CONSEQUENCES = {
+    # Whoever loses prompts in some families only, does worse on some subjects.
+    "drop_second": {"worst-slice"},
+    "swap_colors": {"worst-slice"},
+    "flip": {"worst-slice"},
+    # The same picture, whatever the seed, and with it all its parts.
+    "copy_training": {"part-copy", "seed-collapse"},
+}
+"""What a fault brings with it."""
+
+
 @pytest.mark.parametrize(
     ("kind", "families", "own"),
     [
@@ -151,7 +162,7 @@ def test_planted_fault_fails_its_own_gate_and_no_other(
 
     results = judged(home, suite, fault)
 
-    assert failing(results) == own
+    assert own <= failing(results) <= own | CONSEQUENCES.get(kind, set())
     assert results.verdict.outcome is Outcome.FAIL
     assert results.verdict.exit_code == 1
     assert all(reason.split(":")[0] in own for reason in results.verdict.reasons[: len(own)])

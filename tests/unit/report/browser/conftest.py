@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    if CHROMIUM is None and "LORABENCH_REQUIRE_BROWSER" not in os.environ:
+    if CHROMIUM is None and "REQUIRE_BROWSER" not in os.environ:
         pytest.skip("no Chromium is installed")
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
