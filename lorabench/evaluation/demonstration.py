@@ -58,8 +58,18 @@ def demonstrations(*, runs_dir: Path = Path(".lorabench/runs"), cache_dir: Path 
                 Outcome.FAIL,
                 ("copy", "composition", "prompt"),
                 # Four small things stand in every corner, whatever is asked for, and every seed gives them.
-                ("anatomy", "palette", "palette-collapse", "foils", "part-copy", "invented", "clutter", "seed-collapse",
-                 "prompt-collapse", "worst-slice"),
+                (
+                    "anatomy",
+                    "palette",
+                    "palette-collapse",
+                    "foils",
+                    "part-copy",
+                    "invented",
+                    "clutter",
+                    "seed-collapse",
+                    "prompt-collapse",
+                    "worst-slice",
+                ),
             ),
             (
                 "palette",

@@ -214,8 +214,8 @@ DEFAULT_GATES = (
         0.75,
         "the technique is learned and the colours are not",
         required=False,
-        # Where the plain style phrase already gives the style, candidate and control are alike, and both differ from the
-        # training pictures by what they show: that reads as colours not learned.
+        # Where the plain style phrase already gives the style, candidate and control are alike, and both differ from
+        # the training pictures by what they show: that reads as colours not learned.
         by_default=False,
     ),
     Gate(

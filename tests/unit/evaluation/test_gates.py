@@ -45,7 +45,14 @@ def test_brand_palette_turns_the_palette_gate_round() -> None:
 
     assert usual - brand == {"palette-collapse"}
     assert brand - usual == {"brand"}
-    assert usual | brand == {gate.name for gate in DEFAULT_GATES}
+    assert usual | brand == {gate.name for gate in DEFAULT_GATES if gate.by_default}
+
+
+def test_a_gate_that_is_off_by_default_is_decided_where_the_settings_name_it() -> None:
+    assert "style-colours" not in {gate.name for gate in configured_gates({})}
+    assert "style-colours" in {gate.name for gate in configured_gates({"style-colours": GateConfig()})}
+    off = {"style-colours": GateConfig(enabled=False)}
+    assert "style-colours" not in {gate.name for gate in configured_gates(off)}
 
 
 def test_margin_and_requirement_are_changed_alone() -> None:
