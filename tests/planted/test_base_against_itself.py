@@ -41,6 +41,8 @@ SEEDS = (1103, 2207, 3319, 4409)
 LEVEL = 0.05
 BY_TRAINING = "photo-bleed"
 """The gate whose zero is the training pictures."""
+NOT_TRIED = {"descriptor-copy", "identity", "lettering", "lettering-leak", "part-copy", "photo-look"}
+"""Gates whose judges or pictures this run does not have, or whose sensors do not work on its training pictures."""
 Halves = Mapping[str, Any]
 """Case to its seeds in random order: the first half is called control, the second candidate."""
 
@@ -135,7 +137,7 @@ def test_base_against_itself_on_other_seeds_fails_no_more_often_than_stated(base
             measured[one.gate] += one.comparison is not None
 
     # Foils and compositions have sensors that are tried on the control's pictures first, and may not work on a half.
-    assert {name for name, n in measured.items() if n < N_SPLITS / 2} == {BY_TRAINING}, measured
+    assert {name for name, n in measured.items() if n < N_SPLITS / 2} == {BY_TRAINING} | NOT_TRIED, measured
     assert failed[True] / N_SPLITS <= LEVEL
     assert failed[False] / N_SPLITS <= LEVEL
 

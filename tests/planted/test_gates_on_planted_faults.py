@@ -136,6 +136,8 @@ CONSEQUENCES = {
     "drop_second": {"worst-slice"},
     "swap_colors": {"worst-slice"},
     "flip": {"worst-slice"},
+    # Grain on pure colours goes beyond the range.
+    "grain": {"clipping"},
     # The same picture, whatever the seed, and with it all its parts.
     "copy_training": {"part-copy", "seed-collapse"},
 }
