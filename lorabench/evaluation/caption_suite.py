@@ -161,8 +161,12 @@ def _turned(clause: str) -> str:
 
 
 def _without(clause: str, words: frozenset[str]) -> str:
-    """The clause without some adjectives, and with its articles mended; itself where nothing would be left."""
-    kept = [word for word in clause.split() if word.strip(".;:").casefold() not in words]
+    """The clause without some adjectives, and with its articles mended; itself where nothing would be left.
+
+    Its last word stays: there the same word is a noun (`evening light`).
+    """
+    *others, last = clause.split()
+    kept = [*(word for word in others if word.strip(".;:").casefold() not in words), last]
     if len(kept) == len(clause.split()) or all(word.casefold() in ("a", "an", "the", "of") for word in kept):
         return clause
     return _ARTICLE.sub(_mended, " ".join(kept))
