@@ -196,7 +196,6 @@ def measure_surplus(images: Iterable[Image], features: Features, *, rulers: Rule
             features.surroundings[image.sha256],
             rules=rulers.sensor.rules,
             unasked=unasked[image.cell.case],
-            parts=True,
         )
         done.add(SURPLUS_OBJECTS, image.cell, found.value)
         if found.count:

@@ -105,18 +105,17 @@ def unbounded(case: Case) -> frozenset[str]:
     return frozenset(allowed - expected(case).keys())
 
 
-def surplus(
-    case: Case, detections: Sequence[Detection], *, rules: Rules, unasked: Collection[str], parts: bool
-) -> Surplus:
+def surplus(case: Case, detections: Sequence[Detection], *, rules: Rules, unasked: Collection[str]) -> Surplus:
     """What a picture shows beyond what its case asks for.
+
+    Boxes inside a thing asked for are parts of it, and boxes upon each other one thing: detectors find handles on cups
+    and cups on mugs, and take a thing in two colours for two.
 
     Args:
         case: The case; its checks must name everything.
         detections: All that the detector found in the picture.
         rules: Which detections count; those of the counting threshold.
         unasked: Classes that count as invented although no check names them.
-        parts: Whether boxes inside a thing asked for are parts of it and boxes upon each other one thing. Detectors
-            with hundreds of classes find handles on cups and cups on mugs.
 
     Returns:
         The things too many, and how many of those asked for are missing.
@@ -132,8 +131,7 @@ def surplus(
     others = sorted(
         (one for label, ones in found.items() if label not in asked for one in ones), key=lambda one: -one.score
     )
-    if parts:
-        others = _things(others, named)
+    others = _things(others, named)
     counts = Counter(one.label for one in named)
     too_many = [label for label in asked for _ in range(max(0, counts[label] - asked[label]))]
     missing = sum(max(0, count - counts[label]) for label, count in asked.items())

@@ -24,7 +24,7 @@ from lorabench.records.suite import Case, ObjectCheck, Suite, TextCheck
 from lorabench.storage.shipped import shipped_suite_path
 from lorabench.storage.suite_files import read_suite
 from lorabench.world.drawing import draw
-from lorabench.world.scene import sample_scene
+from lorabench.world.scene import COLOURS, SHAPES, sample_scene
 
 STYLE = StylePhrases(trigger="a zvq drawing of", plain="a flat illustration of", neutral="a photo of")
 GATES = ("lettering", "lettering-leak", "invented", "clutter")
@@ -168,12 +168,36 @@ def judged(
 def test_healthy_candidate_passes_all_gates_on_content(tmp_path: Path, adapter: Path, suite: Suite) -> None:
     found = judged(tmp_path, adapter, suite, backend=SyntheticBackend(), reader=InkReader())
 
-    decided = [gate for gate in GATES if gate != "clutter"]
+    decided = [gate for gate in GATES if gate != "clutter"]  # it reads single things only: see below
     assert {gate: found[gate].outcome for gate in decided} == dict.fromkeys(decided, Outcome.PASS)
-    # A handful of these cases ask for one thing alone: too few to pass, and no harm is seen on any.
-    assert found["clutter"].outcome is not Outcome.FAIL
-    assert abs(found["clutter"].comparison.estimate) < 0.01
     assert {found[gate].comparison.seen for gate in GATES} == {""}
+
+
+def single_things(like: Suite) -> Suite:
+    """One thing a prompt, two dozen of them: what clutter is read on."""
+    cases = tuple(
+        Case(
+            id=f"one-{colour}-{shape}",
+            family="sparse_scene",
+            prompt=f"{{style}} a {colour} {shape}",
+            checks=(ObjectCheck(label=shape, color=colour),),
+        )
+        for colour in COLOURS
+        for shape in SHAPES
+    )
+    return like.model_copy(update={"cases": cases})
+
+
+@pytest.mark.parametrize(("faults", "outcome"), [((), Outcome.PASS), (("clutter",), Outcome.FAIL)])
+def test_clutter_around_single_things_fails_its_gate_and_none_passes_it(
+    tmp_path, adapter, suite, faults: tuple[str, ...], outcome: Outcome
+) -> None:
+    backend = SyntheticBackend(faults=[FaultSpec(kind) for kind in faults])
+
+    found = judged(tmp_path, adapter, single_things(suite), backend=backend, reader=InkReader())
+
+    assert found["clutter"].comparison.n_cases == len(COLOURS) * len(SHAPES)
+    assert found["clutter"].outcome is outcome
 
 
 @pytest.mark.parametrize(

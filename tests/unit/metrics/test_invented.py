@@ -36,8 +36,8 @@ def seen(label: str, x: float = 0, *, y: float = 0, side: float = 10, score: flo
     return Detection(label=label, box=(x, y, x + side, y + side), score=score)
 
 
-def found(one: Case, *detections: Detection, parts: bool = False):
-    return surplus(one, detections, rules=RULES, unasked=CLASSES, parts=parts)
+def found(one: Case, *detections: Detection):
+    return surplus(one, detections, rules=RULES, unasked=CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_classes_that_are_allowed_in_any_number_are_not_extra() -> None:
 def test_classes_that_the_prompt_asks_for_are_not_extra() -> None:
     one = case(CountCheck(label="cup", count=1))
 
-    kept = surplus(one, [seen("cup"), seen("chair", 50)], rules=RULES, unasked=CLASSES - {"chair"}, parts=False)
+    kept = surplus(one, [seen("cup"), seen("chair", 50)], rules=RULES, unasked=CLASSES - {"chair"})
 
     assert kept.count == 0
 
@@ -101,10 +101,9 @@ def test_parts_of_things_asked_for_and_second_names_are_not_extra() -> None:
     one = case(CountCheck(label="cup", count=1))
     cup, handle, mug = seen("cup", side=40), seen("blob", 30, side=9), seen("mug", 1, side=39)
 
-    assert found(one, cup, handle, mug, parts=True).count == 0
-    assert found(one, cup, handle, mug).count == 2
+    assert found(one, cup, handle, mug).count == 0
     chair, same_chair = seen("chair", 100, side=30), seen("table", 101, side=29)
-    assert found(one, cup, chair, same_chair, parts=True).extra == ("chair",)
+    assert found(one, cup, chair, same_chair).extra == ("chair",)
 
 
 @pytest.mark.parametrize(
