@@ -142,9 +142,7 @@ BATCHES: dict[str, Callable[[list[int]], Values]] = {
     "lettering_rate": each(lambda seen: bool(lettering_of(seen, size=(40, 40))), LETTERINGS),
     "lettering_share": each(lambda seen: lettering_share(seen, size=(40, 40)), LETTERINGS),
     "lettering_leak_rate": each(lambda seen: leak_of(seen, LETTERINGS[:2]) is not None, LETTERINGS),
-    "surplus_objects": each(
-        lambda d: surplus(CASE, d * 2, rules=Rules(), unasked=frozenset({"hand"}), parts=False).value, HANDS
-    ),
+    "surplus_objects": each(lambda d: surplus(CASE, d * 2, rules=Rules(), unasked=frozenset({"hand"})).value, HANDS),
     "empty_space_clutter": each(lambda p: clutter_of(p).share, PICTURES),
     "clutter_components": each(lambda p: clutter_of(p).n_components, PICTURES),
     "ambient_density": each(ambient_density, PICTURES),
