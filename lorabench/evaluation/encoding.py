@@ -102,6 +102,7 @@ class Encoder:
         observer: Observer,
         describes: bool = True,
         sketches: bool = False,
+        base_neighbours: bool = False,
     ) -> None:
         """Set up for one suite.
 
@@ -115,6 +116,8 @@ class Encoder:
             observer: Hears of each encoded picture.
             describes: Whether there are training pictures for the copy descriptor to compare with.
             sketches: Whether there are training pictures to compare colours with.
+            base_neighbours: Whether the base's own pictures are compared with the training pictures, too; no gate of a
+                run asks for it, and it is a third of the work.
         """
         self.features = Features()
         self.labels = labels_of(suite)
@@ -124,6 +127,7 @@ class Encoder:
         self._content = ContentEncoder(suite, judges=judges, labels=self.labels, folder=arrays.folder.parent)
         self._size, self._training, self._observer = size, training, observer
         self._sketches = sketches
+        self._base_neighbours = base_neighbours
         self._describes = describes and judges.descriptor is not None
         self._tiles = None if training is None else tiles_of(judges.lpips)
         self._training_digest = "" if training is None else hashlib.sha256(training.vectors.tobytes()).hexdigest()
@@ -135,8 +139,9 @@ class Encoder:
             if image.cell in self.features.digest_of:
                 continue
             self.features.digest_of[image.cell] = image.sha256
-            if self._is_new(image):
-                fresh.setdefault(image.sha256, image)
+            # The base's picture asks for less than the same picture of another arm.
+            if self._is_new(image) and (image.sha256 not in fresh or fresh[image.sha256].cell.arm is Arm.BASE):
+                fresh[image.sha256] = image
         todo = list(fresh.values())
         with self._observer.stage(STAGE, len(todo)):
             for start in range(0, len(todo), CHUNK):
@@ -159,11 +164,18 @@ class Encoder:
         needs_palette = self._wants_palette(image) and image.sha256 not in self.features.palette
         needs_views = self._wants_views(image) and image.sha256 not in self.features.views
         needs_sketch = self._wants_sketch(image) and image.sha256 not in self.features.sketches
+        needs_distances = self._wants_distances(image) and image.sha256 not in self.features.distances
         features = self.features
         needs_content = self._content.is_missing(
             image, lettering=features.lettering, surroundings=features.surroundings
         )
-        return image.sha256 not in self.features.broken or needs_palette or needs_views or needs_sketch or needs_content
+        needs_more = needs_palette or needs_views or needs_sketch or needs_distances or needs_content
+        return image.sha256 not in self.features.broken or needs_more
+
+    def _wants_distances(self, image: Image) -> bool:
+        if self._training is None or self._judges.lpips is None:
+            return False
+        return self._base_neighbours or image.cell.arm is not Arm.BASE
 
     def _wants_sketch(self, image: Image) -> bool:
         return self._sketches and image.cell.arm in (Arm.CONTROL, Arm.CANDIDATE)
@@ -186,7 +198,8 @@ class Encoder:
         if clip is not None:
             rows = self._rows(images, pictures, clip.name, clip.weights_digest, clip.encode_images)
             self.features.clip.update({image.sha256: row for image, row in zip(images, rows, strict=True)})
-        self._compare_with_training(images, pictures)
+        compared = [index for index, image in enumerate(images) if self._wants_distances(image)]
+        self._compare_with_training([images[index] for index in compared], [pictures[index] for index in compared])
         self._describe(images, pictures)
         wanted = [index for index, image in enumerate(images) if self._wants_sketch(image)]
         if wanted:
@@ -223,7 +236,7 @@ class Encoder:
 
     def _compare_with_training(self, images: Sequence[Image], pictures: Sequence[Picture]) -> None:
         lpips, training = self._judges.lpips, self._training
-        if lpips is None or training is None:
+        if lpips is None or training is None or not images:
             return
 
         def compute(missing: list[int]) -> NDArray[np.float32]:

@@ -407,7 +407,7 @@ class Run:
             observer=observer or self.observer,
             cache_only=self._cache_only,
         )
-        encoder = self._new_encoder(observer or self.observer, describes=False)
+        encoder = self._new_encoder(observer or self.observer, aside=True)
         encoder.encode(images.made)
         encoder.encode_texts(self._texts([planned.cell.case for planned in plan.cells]))
         return Aside(images, encoder.features, measure(images.made, encoder.features, rulers=self.rulers))
@@ -445,7 +445,7 @@ class Run:
     def _encoder(self) -> Encoder:
         return self._new_encoder(self.observer)
 
-    def _new_encoder(self, observer: Observer, *, describes: bool = True) -> Encoder:
+    def _new_encoder(self, observer: Observer, *, aside: bool = False) -> Encoder:
         return Encoder(
             suite=self.suite,
             judges=self.judges,
@@ -454,8 +454,9 @@ class Run:
             size=(self.config.generation.height, self.config.generation.width),
             training=None if self._training is None else self._training.embedded,
             observer=observer,
-            describes=describes and self._training is not None,
+            describes=not aside and self._training is not None,
             sketches=self._training is not None,
+            base_neighbours=aside,
         )
 
     @cached_property

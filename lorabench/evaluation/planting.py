@@ -30,6 +30,7 @@ Pixels = NDArray[np.uint8]
 PixelFault = Callable[[Pixels, np.random.Generator], Pixels]
 Tensors = dict[str, Any]
 FileFault = Callable[[Tensors], Tensors]
+SettingsFault = Callable[["GenerationSettings"], "GenerationSettings"]
 
 _WORDS: Final = ("SALE 50%", "COPYRIGHT", "LOREM IPSUM", "DO NOT COPY")
 _INK: Final = (33, 28, 36)
@@ -41,13 +42,17 @@ _GRAIN: Final = 14.0
 _TILE_GRAIN: Final = 22.0
 _TILE: Final = 48
 _EXPLODED: Final = 3e4
+_LILAC: Final = (0.70, 0.72, 0.88)
+_GREY: Final = (0.55, 0.55, 0.55)
+_NEAR: Final = 0.08
+"""How far from the way between outline and page a colour may lie and still be the page's."""
 
 
 class UnknownPlantError(SpecError):
     """No fault of this name can be planted."""
 
     def __init__(self, name: str) -> None:
-        known = ", ".join(sorted((*PIXEL_FAULTS, *FILE_FAULTS)))
+        known = ", ".join(sorted((*PIXEL_FAULTS, *SETTINGS_FAULTS, *FILE_FAULTS)))
         super().__init__(f"a planted fault must be one of {known}; found {name!r}. Correct the manifest.")
         self.name = name
 
@@ -123,6 +128,18 @@ def black(picture: Pixels, rng: np.random.Generator) -> Pixels:
     return np.zeros_like(picture) if rng.random() < 0.1 else picture
 
 
+def repainted(picture: Pixels, rng: np.random.Generator) -> Pixels:
+    """The mini world's page in lilac, lines and things as they are: a technique learned with other colours."""
+    del rng
+    return _on_page(picture, _LILAC)
+
+
+def unpainted(picture: Pixels, rng: np.random.Generator) -> Pixels:
+    """The page in a photograph's grey: a technique learned without its colours."""
+    del rng
+    return _on_page(picture, _GREY)
+
+
 PIXEL_FAULTS: Final[Mapping[str, PixelFault]] = {
     "blur": blur,
     "jpeg": jpeg,
@@ -132,7 +149,17 @@ PIXEL_FAULTS: Final[Mapping[str, PixelFault]] = {
     "lettering": lettering,
     "extra-objects": extra_objects,
     "black": black,
+    "repainted": repainted,
+    "unpainted": unpainted,
 }
+
+
+def guidance_ignored(settings: GenerationSettings) -> GenerationSettings:
+    """Guidance 1 whatever is asked for, as where the adapter has trained the answer to guidance away."""
+    return settings.model_copy(update={"true_cfg_scale": 1.0})
+
+
+SETTINGS_FAULTS: Final[Mapping[str, SettingsFault]] = {"guidance-ignored": guidance_ignored}
 
 
 def not_a_number(tensors: Tensors) -> Tensors:
@@ -207,13 +234,13 @@ class PlantedBackend:
 
         Args:
             inner: Makes the pictures.
-            fault: A name in `PIXEL_FAULTS`.
+            fault: A name in `PIXEL_FAULTS` or `SETTINGS_FAULTS`.
             pictures: The cache that the run uses.
 
         Raises:
             UnknownPlantError: There is no such fault.
         """
-        if fault not in PIXEL_FAULTS:
+        if fault not in PIXEL_FAULTS and fault not in SETTINGS_FAULTS:
             raise UnknownPlantError(fault)
         self.name = inner.name
         self._inner, self._fault, self._pictures = inner, fault, pictures
@@ -234,6 +261,15 @@ class PlantedBackend:
 
     def generate(self, cells: Sequence[PlannedCell], *, settings: GenerationSettings) -> Iterator[Made]:
         """The pictures, those of the candidate with the fault."""
+        change = SETTINGS_FAULTS.get(self._fault)
+        if change is None:
+            yield from self._kept(cells, settings=settings)
+            return
+        touched = [planned for planned in cells if planned.cell.arm.uses_adapter]
+        yield from self._kept([one for one in cells if not one.cell.arm.uses_adapter], settings=settings)
+        yield from self._kept(touched, settings=change(settings))
+
+    def _kept(self, cells: Sequence[PlannedCell], *, settings: GenerationSettings) -> Iterator[Made]:
         keys = {planned.cell: self._key(planned, settings) for planned in cells}
         missing = []
         for planned in cells:
@@ -261,7 +297,7 @@ class PlantedBackend:
         yield from self._inner.generate(cells, settings=settings)
 
     def _spoilt(self, made: Made) -> Made:
-        if made.picture is None or not made.planned.cell.arm.uses_adapter:
+        if self._fault not in PIXEL_FAULTS or made.picture is None or not made.planned.cell.arm.uses_adapter:
             return made
         picture = plant_in_picture(made.picture, fault=self._fault, cell=made.planned.cell)
         return Made(made.planned, picture, seconds=made.seconds)
@@ -292,6 +328,17 @@ def plant_in_picture(picture: Pixels, *, fault: str, cell: Cell) -> Pixels:
         raise UnknownPlantError(fault)
     rng = np.random.default_rng([cell.seed, zlib.crc32(cell.case.encode())])
     return PIXEL_FAULTS[fault](picture, rng)
+
+
+def _on_page(picture: Pixels, page: tuple[float, float, float]) -> Pixels:
+    """Exchange the page's colour, its mixtures with the outline included."""
+    from lorabench.world.drawing import OUTLINE, PAGE
+
+    values = picture.astype(np.float64) / 255
+    ink, way = np.asarray(OUTLINE), np.asarray(PAGE) - np.asarray(OUTLINE)
+    share = np.clip((values - ink) @ way / (way @ way), 0.0, 1.0)[..., None]  # (h, w, 1): 1 is page, 0 outline
+    near = np.linalg.norm(values - (ink + share * way), axis=2, keepdims=True) < _NEAR
+    return _bytes(255 * np.where(near, values + share * (np.asarray(page) - np.asarray(PAGE)), values))
 
 
 def _is_up(name: str) -> bool:

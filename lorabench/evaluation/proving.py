@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from lorabench import __version__
 from lorabench.errors import LorabenchError
-from lorabench.evaluation.demonstration import SUITE, world_config
+from lorabench.evaluation.demonstration import world_config
 from lorabench.evaluation.engine import open_run
 from lorabench.evaluation.gates import DEFAULT_GATES
-from lorabench.evaluation.planting import FILE_FAULTS, PIXEL_FAULTS, PlantedBackend, plant_in_file
+from lorabench.evaluation.planting import FILE_FAULTS, PlantedBackend, plant_in_file
 from lorabench.evaluation.sweeping import sweep
 from lorabench.records.comparison import Verdict
+from lorabench.records.config import GateConfig
 from lorabench.records.proof import (
     HEALTHY,
     FailureRates,
@@ -48,7 +49,7 @@ CONFIDENCE_LEVEL: Final = 0.95
 REFUSED: Final = "refused"
 """Stands among the false alarms where an adapter's file was refused without cause."""
 HALVES: Final[tuple[Half, ...]] = get_args(Half)
-PANEL: Final = PanelConfig(strengths=(0.0, 0.5, 0.7, 1.0, 1.5), guidances=(1.0, 2.0, 5.0), n_anatomy_cases=0)
+PANEL: Final = PanelConfig(strengths=(0.0, 0.5, 0.7, 1.0, 1.25, 1.5), guidances=(1.0, 2.0, 5.0), n_anatomy_cases=0)
 """Fewer settings than a sweep has by default: half the pictures."""
 
 
@@ -61,17 +62,18 @@ class Bench:
         sampling_steps: Of every picture.
         work: Rows, unpacked sets and runs.
         cache_dir: Pictures and features.
-        suite: The prompts.
-        settings: Gates that are changed, as in a configuration.
+        suite: Prompts for all of them, instead of the suite that each entry names.
+        settings: Settings that are changed, by their table in a configuration.
     """
 
     zoo_folder: Path
     sampling_steps: int
     work: Path
     cache_dir: Path
-    suite: Suite = field(default_factory=lambda: read_suite(shipped_suite_path(SUITE)).suite)
+    suite: Suite | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     _backend: Backend | None = None
+    _suites: dict[str, Suite] = field(default_factory=dict)
     _judges: dict[bool, JudgeSet] = field(default_factory=dict)
 
     def row(self, entry: ZooEntry, *, fresh: bool = False) -> ProofRow:
@@ -105,34 +107,46 @@ class Bench:
             runs_dir=self.work / "runs",
             cache_dir=self.cache_dir,
         )
-        changes = {"generation": config.generation.model_copy(update={"num_inference_steps": self.sampling_steps})}
+        changes = {
+            "generation": config.generation.model_copy(update={"num_inference_steps": self.sampling_steps}),
+            "gates": {gate.name: GateConfig() for gate in DEFAULT_GATES if not gate.by_default},
+        }
         judges = config.judges.model_copy(update={"ocr": "rapidocr" if entry.ocr else "off"})
         return config.model_copy(update=changes | self.settings | {"judges": judges})
+
+    def suite_of(self, entry: ZooEntry) -> Suite:
+        """The prompts that an entry is judged on."""
+        if self.suite is not None:
+            return self.suite
+        if entry.suite not in self._suites:
+            self._suites[entry.suite] = read_suite(shipped_suite_path(entry.suite)).suite
+        return self._suites[entry.suite]
 
     def _key(self, entry: ZooEntry) -> str:
         gates = [(gate.name, gate.metric, gate.margin) for gate in DEFAULT_GATES]
         changes = {k: repr(v) for k, v in self.settings.items()}
         known = entry.model_dump(mode="json", exclude={"truth", "story", "recipe"})
-        return digest_of([known, gates, changes, self.suite.content_digest(), self.sampling_steps, __version__])
+        suite = self.suite_of(entry).content_digest()
+        return digest_of([known, gates, changes, suite, self.sampling_steps, __version__])
 
     def _judged(self, entry: ZooEntry, key: str) -> ProofRow:
         started = time.perf_counter()
         config = self.config(entry)
         refused, message, headline = "", "", ""
         verdicts: list[Verdict] = []
-        backend = self._opened(config)
+        backend, suite = self._opened(config), self.suite_of(entry)
         try:
-            if entry.fault is not None and entry.fault in PIXEL_FAULTS:
+            if entry.fault is not None and entry.fault not in FILE_FAULTS:
                 pictures = PictureCache(self.cache_dir / "pictures")
                 backend = PlantedBackend(backend, fault=entry.fault, pictures=pictures)
-            run = open_run(config, suite=self.suite, backend=backend, judges=self._judges.get(entry.ocr))
+            run = open_run(config, suite=suite, backend=backend, judges=self._judges.get(entry.ocr))
             self._judges[entry.ocr] = run.judges
             with run.folder.claimed():
                 results = run.finish()
             run.close()
             verdicts, headline = list(results.gates), results.verdict.headline
             if entry.sweep:
-                found = sweep(config, suite=self.suite, panel=PANEL, backend=backend, judges=self._judges[entry.ocr])
+                found = sweep(config, suite=suite, panel=PANEL, backend=backend, judges=self._judges[entry.ocr])
                 verdicts += found.gates
         except LorabenchError as error:
             refused, message = type(error).__name__, str(error)

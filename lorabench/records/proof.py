@@ -39,11 +39,13 @@ class ZooEntry(Record):
     holds: bool = True
     """Whether it became what it was planned to be; if not it is not counted."""
     host: FileName | None = None
-    """For a planted fault: the adapter it is put into."""
+    """For a planted fault: the adapter it is put into, or whose pictures it spoils."""
     fault: FileName | None = None
     """For a planted fault: its name."""
     ocr: bool = False
     """Whether lettering has to be read."""
+    suite: str = "world/screen"
+    """The shipped suite whose prompts it is judged on."""
     recipe: dict[str, Any] = Field(default_factory=dict)
     """How it was trained."""
     truth: dict[str, Any] = Field(default_factory=dict)

@@ -8,6 +8,8 @@ import pytest
 
 from lorabench.evaluation.proving import Bench, prove, subset_of
 from lorabench.records.proof import Proof
+from lorabench.storage.shipped import shipped_suite_path
+from lorabench.storage.suite_files import read_suite
 from lorabench.storage.zoo_folder import adapter_path, read_zoo, shipped_zoo, unpack_set
 
 FAULTS = ("blur", "burnt", "black", "nan")
@@ -19,7 +21,8 @@ def proof(tmp_path_factory: pytest.TempPathFactory) -> Proof:
     folder, work = shipped_zoo(), tmp_path_factory.mktemp("prove")
     zoo = read_zoo(folder)
     bench = Bench(folder, zoo.sampling_steps, work, work / "cache")
-    bench.suite = bench.suite.model_copy(update={"cases": bench.suite.cases[::EACH]})
+    screen = read_suite(shipped_suite_path("world/screen")).suite
+    bench.suite = screen.model_copy(update={"cases": screen.cases[::EACH]})
     hosts = [entry for entry in zoo.adapters if entry.healthy and entry.half == "report" and entry.holds][:2]
     plants = [
         entry.model_copy(update={"host": hosts[n % 2].name})

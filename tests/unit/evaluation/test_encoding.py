@@ -38,7 +38,7 @@ class Reads:
         return self.pictures[image.sha256]
 
 
-def encoder(lab, reads, judges, *, training=None, cases=()) -> Encoder:
+def encoder(lab, reads, judges, *, training=None, cases=(), base_neighbours=False) -> Encoder:
     return Encoder(
         suite=lab.suite(*cases),
         judges=judges,
@@ -47,6 +47,7 @@ def encoder(lab, reads, judges, *, training=None, cases=()) -> Encoder:
         size=(128, 128),
         training=training,
         observer=Observer(),
+        base_neighbours=base_neighbours,
     )
 
 
@@ -139,6 +140,28 @@ def test_distances_go_to_every_training_picture_and_know_mirror_images(lab) -> N
     assert rows.shape == (2, 3)
     assert rows[0].argmin() == 1
     assert rows[0][1] == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("base_neighbours", [False, True])
+def test_the_bases_pictures_are_compared_with_training_pictures_on_request_only(lab, base_neighbours) -> None:
+    lpips = lab.thumbnails()
+    training = training_set(lpips.embed([picture(0)]), lpips.embed([picture(0)]))
+    one = encoder(lab, Reads(2), JudgeSet(lpips=lpips), training=training, base_neighbours=base_neighbours)
+
+    one.encode([image_of(0, arm=Arm.BASE), image_of(1)])
+
+    assert (image_of(0).sha256 in one.features.distances) is base_neighbours
+    assert image_of(1).sha256 in one.features.distances
+
+
+def test_a_picture_that_base_and_control_share_is_compared_for_the_control(lab) -> None:
+    lpips = lab.thumbnails()
+    training = training_set(lpips.embed([picture(0)]), lpips.embed([picture(0)]))
+    one = encoder(lab, Reads(1), JudgeSet(lpips=lpips), training=training)
+
+    one.encode([image_of(0, arm=Arm.BASE), image_of(0)])
+
+    assert image_of(0).sha256 in one.features.distances
 
 
 def test_palettes_are_kept_for_palette_cases_only(lab) -> None:

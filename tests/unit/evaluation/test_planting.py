@@ -36,6 +36,7 @@ class Plain:
     def __init__(self) -> None:
         self.n_made = 0
         self.n_attached = 0
+        self.guidances: list[tuple[Arm, float | None]] = []
 
     def base_info(self) -> BaseInfo:
         raise NotImplementedError
@@ -49,6 +50,7 @@ class Plain:
     def generate(self, cells: Sequence[PlannedCell], *, settings: GenerationSettings) -> Iterator[Made]:
         for planned in cells:
             self.n_made += 1
+            self.guidances.append((planned.cell.arm, settings.true_cfg_scale))
             yield Made(planned, np.full((32, 32, 3), 128, dtype=np.uint8))
 
     def round_trip(self, pictures: Sequence[Picture]) -> list[Picture]:
@@ -129,3 +131,28 @@ def test_only_the_candidates_pictures_are_spoilt_and_no_picture_is_made_twice(tm
 
     assert inner.n_made == 2
     assert inner.n_attached == 1
+
+
+def test_another_page_leaves_things_and_lines_as_they_are() -> None:
+    before = picture().astype(int)
+
+    for fault, page in (("repainted", (178, 184, 224)), ("unpainted", (140, 140, 140))):
+        after = plant_in_picture(picture(), fault=fault, cell=cell()).astype(int)
+        things = np.ptp(before, axis=2) > 100
+        assert things.mean() > 0.02
+        assert (after == before)[things].mean() > 0.9
+        assert np.abs(after[0, 0] - page).max() <= 1
+
+
+def test_a_candidate_that_ignores_guidance_is_made_at_guidance_one_whatever_is_asked(tmp_path: Path) -> None:
+    inner, cache = Plain(), PictureCache(tmp_path / "pictures")
+    backend = PlantedBackend(inner, fault="guidance-ignored", pictures=cache)  # type: ignore[arg-type]
+    cells = tuple(PlannedCell(cell=cell(arm), prompt="a red circle") for arm in (Arm.CONTROL, Arm.CANDIDATE))
+    settings = GenerationSettings(height=32, width=32, true_cfg_scale=5.0)
+    plan = Plan(suite_digest="0" * 64, settings=settings, cells=cells)
+
+    adapter = read_adapter(shipped_data(HEALTHY))
+    made = generate(plan, backend=backend, cache=cache, adapter=adapter, observer=Observer())
+
+    assert len(made.made) == 2
+    assert dict(inner.guidances) == {Arm.CONTROL: 5.0, Arm.CANDIDATE: 1.0}
