@@ -13,17 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from lorabench.errors import LorabenchError, MeasurementError
 from lorabench.storage.training_set import read_training_set
-from lorabench.training.loss import (
-    Encoded,
-    LossNotFiniteError,
-    LossReading,
-    chosen_pictures,
-    denoising_loss,
-    drift_reading,
-    loss_gap,
-    relative_loss,
-    switched_off,
-)
+from lorabench.training.asking import Encoded, LossNotFiniteError, switched_off
+from lorabench.training.drift import GuidanceUnheardError, drift_reading, guidance_reading, takes_guidance
+from lorabench.training.loss import LossReading, chosen_pictures, denoising_loss, loss_gap, relative_loss
 
 if TYPE_CHECKING:
     from lorabench.generation.protocol import Picture
@@ -33,6 +25,8 @@ if TYPE_CHECKING:
 DRIFT_PROMPTS: Final = 8
 """Prompts of the suite on which the drift is read; four forwards each."""
 TRAINING, HELD_OUT, GAP, DRIFT = "loss_training", "loss_held_out", "loss_gap", "drift"
+GUIDANCE: Final = "guidance_lost"
+"""Only of networks that take guidance as an input; others have none to lose."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +91,7 @@ class LiveSignals:
             settings = self._config.generation
             drifted = drift_reading(self._pipeline, self._prompts, settings=settings, encoded=self._encoded)
             values |= drifted.signals(DRIFT)
+            unmeasured |= self._guidance(values)
             values |= self._losses()
             unmeasured |= self._missing
         except LossNotFiniteError as error:
@@ -104,6 +99,18 @@ class LiveSignals:
         except MeasurementError as error:
             unmeasured[DRIFT if DRIFT not in values else TRAINING] = str(error)
         return Signals(values, unmeasured)
+
+    def _guidance(self, values: dict[str, float]) -> dict[str, str]:
+        """Add the answer to guidance to the values, or say why it has none."""
+        if not takes_guidance(self._pipeline):
+            return {}
+        try:
+            settings = self._config.generation
+            read = guidance_reading(self._pipeline, self._prompts, settings=settings, encoded=self._encoded)
+        except GuidanceUnheardError as error:
+            return {GUIDANCE: str(error)}
+        values |= read.signals(GUIDANCE)
+        return {}
 
     def _losses(self) -> dict[str, float]:
         if self._sets is None:

@@ -212,11 +212,12 @@ def setup_from_header(metadata: Mapping[str, str], known: TrainingSetup | None =
     """
     resolution = re.findall(r"\d+", metadata.get("ss_resolution", ""))[:2]
     edges = [int(edge) for edge in resolution]
-    batch = _whole(metadata.get("ss_total_batch_size") or metadata.get("ss_batch_size_per_device"))
+    total, alone = (_whole(metadata.get(f"ss_{name}")) for name in ("total_batch_size", "batch_size_per_device"))
     accumulated = _whole(metadata.get("ss_gradient_accumulation_steps")) or 1
+    batch = total or (None if alone is None else alone * accumulated)  # the total holds accumulation and devices
     said = {
         "resolution": round(math.sqrt(edges[0] * edges[-1])) if edges and all(edges) else None,
-        "batch_size": None if batch is None else batch * accumulated,
+        "batch_size": batch,
         "mixed_precision": metadata.get("ss_mixed_precision"),
         "gradient_checkpointing": _truth(metadata.get("ss_gradient_checkpointing")),
         "latents_cached": _truth(metadata.get("ss_cache_latents")),

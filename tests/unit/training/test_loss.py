@@ -17,17 +17,19 @@ from PIL import Image
 
 from lorabench.judges.torchvision_compat import declare_missing_operators
 from lorabench.records.plan import GenerationSettings
+from lorabench.training.asking import ByLevel, Encoded, LossNotFiniteError, NoLiveAdapterError
+from lorabench.training.drift import (
+    GuidanceUnheardError,
+    NoGuidanceInputError,
+    drift,
+    drift_reading,
+    guidance_reading,
+)
 from lorabench.training.loss import (
-    ByLevel,
-    Encoded,
-    LossNotFiniteError,
     LossReading,
-    NoLiveAdapterError,
     OtherLossError,
     chosen_pictures,
     denoising_loss,
-    drift,
-    drift_reading,
     loss_gap,
     relative_loss,
 )
@@ -621,3 +623,72 @@ def test_without_a_live_adapter_there_is_no_drift(base: Any) -> None:
 
 def test_unrelated_prompts_are_32_different_ones() -> None:
     assert len(set(UNRELATED_PROMPTS)) == len(UNRELATED_PROMPTS) == 32
+
+
+@pytest.fixture
+def guided(tiny: Callable[[str], Any]) -> Any:
+    """FLUX as it is distilled: guidance is an input; an adapter of full rank on that input, which does nothing yet."""
+    from diffusers import FluxPipeline, FluxTransformer2DModel
+    from peft import LoraConfig
+
+    parts = dict(tiny("flux").components)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        config = {**parts["transformer"].config, "guidance_embeds": True}
+        model = FluxTransformer2DModel.from_config(config)
+        with torch.no_grad():
+            model.time_text_embed.guidance_embedder.linear_2.weight.mul_(20)
+        width = model.time_text_embed.guidance_embedder.linear_2.in_features
+        model.add_adapter(LoraConfig(r=width, lora_alpha=width, target_modules=["guidance_embedder.linear_2"]))
+    return FluxPipeline(**{**parts, "transformer": model.eval()})
+
+
+def mute(pipe: Any, share: float) -> None:
+    """Let the adapter take away a share of what the network is told about guidance."""
+    layer = pipe.transformer.time_text_embed.guidance_embedder.linear_2
+    with torch.no_grad():
+        layer.lora_A["default"].weight.copy_(torch.eye(layer.in_features))
+        layer.lora_B["default"].weight.copy_(-share * layer.base_layer.weight)
+
+
+def test_an_adapter_that_does_nothing_loses_no_answer_to_guidance(guided: Any) -> None:
+    found = guidance_reading(guided, PROMPTS, settings=SMALL)
+
+    assert found.value == 0.0
+    assert found.strata == (0.0, 0.0)
+    assert found.n_forwards == len(PROMPTS) * (4 + 4 + 4)
+
+
+def test_an_adapter_that_mutes_guidance_loses_all_of_the_answer(guided: Any) -> None:
+    mute(guided, 1.0)
+
+    assert guidance_reading(guided, PROMPTS, settings=SMALL).value == pytest.approx(1.0, abs=1e-3)
+
+
+def test_the_share_of_the_answer_that_is_lost_grows_with_what_is_muted(guided: Any) -> None:
+    values, encoded = [], Encoded()
+    for share in (0.25, 0.5, 0.75):
+        mute(guided, share)
+        values.append(guidance_reading(guided, PROMPTS, settings=SMALL, encoded=encoded))
+
+    assert 0.02 < values[0].value < values[1].value < values[2].value < 0.98
+    assert [one.n_forwards for one in values] == [24, 8, 8]
+    assert all(one.standard_error is not None for one in values)
+
+
+def test_networks_without_a_guidance_input_are_refused_in_words(tiny: Callable[[str], Any]) -> None:
+    with pytest.raises(NoGuidanceInputError, match=r"needs a network that takes guidance as an input; .* takes none\."):
+        guidance_reading(tiny("sdxl"), PROMPTS, settings=SMALL)
+
+
+def test_a_base_that_never_heard_guidance_is_no_measure(guided: Any) -> None:
+    with torch.no_grad():
+        guided.transformer.time_text_embed.guidance_embedder.linear_2.base_layer.weight.zero_()
+
+    with pytest.raises(GuidanceUnheardError, match=r"the base's answer must change with guidance; between 1 and 5"):
+        guidance_reading(guided, PROMPTS, settings=SMALL)
+
+
+def test_no_adapter_loses_no_guidance(base: Any) -> None:
+    with pytest.raises(NoLiveAdapterError):
+        guidance_reading(base, PROMPTS, settings=SETTINGS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -198,6 +200,46 @@ def test_settings_that_are_right_are_no_cause() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "shown", "words"),
+    [
+        ("cpu", {"gpu": "cpu"}, "The training runs on the CPU: check that the launcher was given the GPU."),
+        ("precision", {"mixed_precision": "no"}, "Mixed precision is off: float32 takes about twice as long; use bf16."),
+        ("checkpointing", {"gradient_checkpointing": True}, "Gradient checkpointing runs every block forward twice"),
+        ("text_encoder", {"text_encoder_cached": False}, "Captions are encoded anew at every step"),
+        ("latents", {"latents_cached": False}, "Pictures are encoded anew at every step: cache the latents."),
+        ("offload", {"offloaded": True}, "Weights move between host and device: keep them on the device."),
+        ("attention", {"attention": "plain"}, "Attention is computed without a fused kernel: use sdpa or xformers."),
+        ("memory_spill", {"memory_used_share": 0.99}, "Lower rank, batch size or resolution, or quantise the base."),
+        ("data_loading", {"dataloader_workers": 0}, "Pictures may be read too slowly: raise the loader's workers"),
+    ],
+)
+def test_a_cause_that_the_setup_shows_is_seen_and_says_what_to_do(name: str, shown: dict[str, Any], words: str) -> None:
+    (cause,) = (one for one in slow_causes(TrainingSetup(**shown), rose=False) if one.name == name)
+    (unknown,) = (one for one in slow_causes(TrainingSetup(), rose=False) if one.name == name)
+
+    assert cause.seen
+    assert words in cause.sentence
+    assert not unknown.seen, "where nothing is known it is to be looked for"
+
+
+def test_after_a_rise_heat_and_other_processes_are_to_be_looked_for() -> None:
+    sentences = " ".join(one.sentence for one in slow_causes(TrainingSetup(), rose=True))
+
+    assert "The device may be too hot and run slower: look at its temperature and clock." in sentences
+    assert "Another process may have started on the device: look who uses it." in sentences
+
+
+def test_a_finding_says_the_time_and_what_it_could_not_be_compared_with() -> None:
+    found = step_time_finding(course([2.0] * 40))
+
+    assert found is not None
+    assert found.sentence == (
+        "A step takes 2 s (quartiles 2 to 2, 40 steps). "
+        "No figure for this family, device, resolution and batch size is known to compare it with."
+    )
+
+
+@pytest.mark.parametrize(
     ("name", "known"),
     [
         ("NVIDIA GeForce RTX 3090", True),
@@ -247,4 +289,5 @@ def test_header_of_sd_scripts_says_size_batch_and_settings() -> None:
 
     assert (found.resolution, found.batch_size, found.mixed_precision) == (1024, 4, "no")
     assert (found.gradient_checkpointing, found.latents_cached, found.gpu) == (True, False, "NVIDIA A40")
+    assert setup_from_header({**header, "ss_total_batch_size": "4"}).batch_size == 4, "the total holds the accumulation"
     assert setup_from_header({}) == TrainingSetup()
