@@ -211,7 +211,7 @@ DEFAULT_GATES = (
         "style-colours",
         "diversity",
         "training_palette_distance",
-        0.75,
+        0.25,
         "the technique is learned and the colours are not",
         required=False,
         # Where the plain style phrase already gives the style, candidate and control are alike, and both differ from

@@ -44,8 +44,8 @@ _TILE: Final = 48
 _EXPLODED: Final = 3e4
 _LILAC: Final = (0.70, 0.72, 0.88)
 _GREY: Final = (0.55, 0.55, 0.55)
-_NEAR: Final = 0.08
-"""How far from the way between outline and page a colour may lie and still be the page's."""
+_NEAR: Final = (0.08, 0.20)
+"""How far from the way between outline and page a colour may lie to be all the page's, and no more at all."""
 
 
 class UnknownPlantError(SpecError):
@@ -337,8 +337,9 @@ def _on_page(picture: Pixels, page: tuple[float, float, float]) -> Pixels:
     values = picture.astype(np.float64) / 255
     ink, way = np.asarray(OUTLINE), np.asarray(PAGE) - np.asarray(OUTLINE)
     share = np.clip((values - ink) @ way / (way @ way), 0.0, 1.0)[..., None]  # (h, w, 1): 1 is page, 0 outline
-    near = np.linalg.norm(values - (ink + share * way), axis=2, keepdims=True) < _NEAR
-    return _bytes(255 * np.where(near, values + share * (np.asarray(page) - np.asarray(PAGE)), values))
+    off = np.linalg.norm(values - (ink + share * way), axis=2, keepdims=True)
+    weight = np.clip((_NEAR[1] - off) / (_NEAR[1] - _NEAR[0]), 0.0, 1.0)
+    return _bytes(255 * (values + weight * share * (np.asarray(page) - np.asarray(PAGE))))
 
 
 def _is_up(name: str) -> bool:

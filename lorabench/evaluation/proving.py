@@ -14,6 +14,7 @@ from lorabench.evaluation.demonstration import world_config
 from lorabench.evaluation.engine import open_run
 from lorabench.evaluation.gates import DEFAULT_GATES
 from lorabench.evaluation.planting import FILE_FAULTS, PlantedBackend, plant_in_file
+from lorabench.evaluation.sweep_gates import SWEEP_GATES
 from lorabench.evaluation.sweeping import sweep
 from lorabench.records.comparison import Verdict
 from lorabench.records.config import GateConfig
@@ -31,7 +32,7 @@ from lorabench.records.proof import (
 )
 from lorabench.records.record import digest_of
 from lorabench.records.sweep import PanelConfig
-from lorabench.registry import BACKENDS
+from lorabench.registry import BACKENDS, METRICS
 from lorabench.statistics.intervals import wilson_interval
 from lorabench.storage.atomic import write_text
 from lorabench.storage.pictures import PictureCache
@@ -123,7 +124,10 @@ class Bench:
         return self._suites[entry.suite]
 
     def _key(self, entry: ZooEntry) -> str:
-        gates = [(gate.name, gate.metric, gate.margin) for gate in DEFAULT_GATES]
+        gates = [
+            (gate.name, gate.metric, METRICS.load(gate.metric).version, gate.margin)
+            for gate in (*DEFAULT_GATES, *SWEEP_GATES)
+        ]
         changes = {k: repr(v) for k, v in self.settings.items()}
         known = entry.model_dump(mode="json", exclude={"truth", "story", "recipe"})
         suite = self.suite_of(entry).content_digest()
@@ -276,7 +280,7 @@ def proof_of(entries: Sequence[ZooEntry], rows: Sequence[ProofRow]) -> Proof:
     return Proof(
         lorabench_version=__version__,
         confidence_level=CONFIDENCE_LEVEL,
-        gates={gate.name: gate.margin for gate in DEFAULT_GATES},
+        gates={gate.name: gate.margin for gate in (*DEFAULT_GATES, *SWEEP_GATES)},
         rows=tuple(rows),
         failures=tuple(one for one in failures if one.false_alarms.n),
         halves=tuple(one for one in halves if one.recall.n or one.healthy_alarms.n),

@@ -50,6 +50,7 @@ def test_paraphrases_follow_the_rules(prompt: str, expected: str | None) -> None
 def test_captions_are_said_word_for_word_with_the_trigger_as_slot() -> None:
     made = caption_suite(CAPTIONS, beside=NOVEL, style=STYLE, n_captions=10)
 
+    assert made.suite.description.endswith("and prompts made from training captions that decide no gate.")
     verbatim = [case.prompt for case in made.suite.cases if case.caption_kind == "verbatim"]
     assert verbatim == [
         "{style}, a red circle left of a small blue square",

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from lorabench.evaluation.proving import proof_of, rate_of, read_row, subset_of
+from lorabench.evaluation.proving import Bench, proof_of, rate_of, read_row, subset_of
 from lorabench.records.proof import GateReading, Half, ProofRow, Zoo, ZooEntry
 
 
@@ -78,3 +80,13 @@ def test_the_subset_holds_healthy_ones_and_each_planted_fault_once() -> None:
     zoo = Zoo(adapters=(*(entry(f"h{i}", failure="healthy") for i in range(4)), *plants))
 
     assert [one.name for one in subset_of(zoo)] == ["h0", "h1", "blur-0", "nan-0"]
+
+
+def test_an_entry_is_judged_on_the_suite_it_names_unless_all_are_judged_on_one(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, 4, tmp_path, tmp_path)
+    plain, slices = bench.suite_of(entry("a")), bench.suite_of(entry("b", suite="world/subjects"))
+
+    assert (plain.name, slices.name) == ("world-screen", "world-subjects")
+
+    bench.suite = slices
+    assert bench.suite_of(entry("a")) is slices
