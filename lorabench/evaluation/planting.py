@@ -32,6 +32,8 @@ Tensors = dict[str, Any]
 FileFault = Callable[[Tensors], Tensors]
 SettingsFault = Callable[["GenerationSettings"], "GenerationSettings"]
 
+PAINTING: Final = 2
+"""Goes into the keys of planted pictures; raised when a fault is painted otherwise."""
 _WORDS: Final = ("SALE 50%", "COPYRIGHT", "LOREM IPSUM", "DO NOT COPY")
 _INK: Final = (33, 28, 36)
 _BLUR_SIGMA: Final = 1.6
@@ -44,6 +46,8 @@ _TILE: Final = 48
 _EXPLODED: Final = 3e4
 _LILAC: Final = (0.70, 0.72, 0.88)
 _GREY: Final = (0.55, 0.55, 0.55)
+_ALL_PAGE: Final = 0.92
+"""Share of the way from outline to page from which a pixel is page: its noise then stays what it was."""
 _NEAR: Final = (0.08, 0.20)
 """How far from the way between outline and page a colour may lie to be all the page's, and no more at all."""
 
@@ -253,7 +257,7 @@ class PlantedBackend:
 
     def fingerprint(self) -> Mapping[str, str]:
         """That of the backend inside, and the fault."""
-        return {**self._inner.fingerprint(), "planted": self._fault}
+        return {**self._inner.fingerprint(), "planted": f"{self._fault}/{PAINTING}"}
 
     def load_candidate(self, adapter: AdapterFile) -> None:
         """Remember the candidate; it is attached only if one of its pictures has to be made."""
@@ -339,7 +343,7 @@ def _on_page(picture: Pixels, page: tuple[float, float, float]) -> Pixels:
     share = np.clip((values - ink) @ way / (way @ way), 0.0, 1.0)[..., None]  # (h, w, 1): 1 is page, 0 outline
     off = np.linalg.norm(values - (ink + share * way), axis=2, keepdims=True)
     weight = np.clip((_NEAR[1] - off) / (_NEAR[1] - _NEAR[0]), 0.0, 1.0)
-    return _bytes(255 * (values + weight * share * (np.asarray(page) - np.asarray(PAGE))))
+    return _bytes(255 * (values + weight * np.minimum(share / _ALL_PAGE, 1.0) * (np.asarray(page) - np.asarray(PAGE))))
 
 
 def _is_up(name: str) -> bool:
