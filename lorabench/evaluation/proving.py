@@ -179,7 +179,7 @@ def prove(
     fresh: bool = False,
     told: Callable[[ProofRow], None] | None = None,
 ) -> Proof:
-    """Judge the adapters of a zoo one by one; what is known already is not judged again.
+    """Judge the adapters of a zoo one by one; what is known already is not judged again, what does not hold not at all.
 
     Args:
         zoo: The manifest.
@@ -197,6 +197,8 @@ def prove(
     entries = list(zoo.adapters if wanted is None else wanted)
     rows = []
     for entry in entries:
+        if not entry.holds:
+            continue
         rows.append(bench.row(entry, fresh=fresh))
         if told is not None:
             told(rows[-1])
@@ -267,9 +269,9 @@ def proof_of(entries: Sequence[ZooEntry], rows: Sequence[ProofRow]) -> Proof:
 
     Args:
         entries: What is true.
-        rows: What was found, in the same order.
+        rows: What was found in those that hold, in the same order.
     """
-    counted = [(entry, row) for entry, row in zip(entries, rows, strict=True) if entry.holds]
+    counted = list(zip([entry for entry in entries if entry.holds], rows, strict=True))
     kinds = dict.fromkeys(entry.failure for entry, _ in counted)
     failures = [
         _failure_rates(kind, half, [row for entry, row in counted if (entry.failure, entry.half) == (kind, half)])

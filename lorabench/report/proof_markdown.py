@@ -66,7 +66,7 @@ def _by_failure(proof: Proof, half: Half) -> str:
 def _wrong(proof: Proof, half: Half) -> str:
     rows = [
         [row.name, _kind(row), ", ".join(row.failed) or row.refused or "none", ", ".join(row.false_alarms) or "–"]
-        for row in _counted(proof)
+        for row in proof.rows
         if row.half == half and (_is_missed(row) or row.false_alarms)
     ]
     return _table(["adapter not read right", "", "failed gates", "without cause"], rows) if rows else ""
@@ -84,7 +84,7 @@ def _by_gate(proof: Proof) -> str:
     wrong: Counter[str] = Counter()
     blind: Counter[str] = Counter()
     margin: dict[str, float] = {}
-    for row in _counted(proof):
+    for row in proof.rows:
         for one in row.gates:
             margin.setdefault(one.gate, one.margin)
             blind[one.gate] += one.outcome == "UNMEASURED"
@@ -92,11 +92,6 @@ def _by_gate(proof: Proof) -> str:
             right[one.gate] += one.outcome == "FAIL" and one.gate not in row.false_alarms
     rows = [[f"`{g}`", f"{m:g}", str(right[g]), str(wrong[g]), str(blind[g])] for g, m in margin.items()]
     return _table(["gate", "margin", "failed with cause", "failed without cause", "not measurable"], rows)
-
-
-def _counted(proof: Proof) -> list[ProofRow]:
-    left_out = set(proof.not_counted)
-    return [row for row in proof.rows if row.name not in left_out]
 
 
 def _is_missed(row: ProofRow) -> bool:

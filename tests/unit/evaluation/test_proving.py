@@ -51,8 +51,8 @@ def test_rates_are_counted_by_failure_and_half_without_those_that_do_not_hold() 
         entry("e", failure="healthy"), entry("f", failure="healthy"),
     ]  # fmt: skip
     rows = [
-        judged(entries[0], "blur"), judged(entries[1]), judged(entries[2], "blur"), judged(entries[3]),
-        judged(entries[4]), judged(entries[5], "copy"),
+        judged(entries[0], "blur"), judged(entries[1]), judged(entries[2], "blur"), judged(entries[4]),
+        judged(entries[5], "copy"),
     ]  # fmt: skip
 
     proof = proof_of(entries, rows)
