@@ -16,6 +16,7 @@ from lorabench.cli import (
     auditing,
     baselines,
     caching,
+    comparing,
     course,
     demonstration,
     diagnosing,
@@ -80,7 +81,7 @@ app.command("inspect")(inspecting.inspect)
 app.command("run")(running.run)
 app.command("gate")(reporting.gate)
 app.command("report")(reporting.report)
-app.command("compare")(reporting.compare)
+app.command("compare")(comparing.compare)
 app.command("export")(exporting.export)
 app.command("audit")(auditing.audit)
 app.command("diagnose")(explaining.diagnose)

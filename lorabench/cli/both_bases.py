@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorabench.cli import output
-from lorabench.cli.reporting import changes_as_json
+from lorabench.cli.comparing import changes_as_json
 from lorabench.cli.verdicts import Format, Judged
 from lorabench.errors import SpecError
 

@@ -130,8 +130,8 @@ def _judge_all(prepared: Sequence[Demonstration], *, folder: Path, quick: bool, 
             judged, backend, judges = evaluate_suite(
                 config, loaded, observer=observer, backend=backend, judges=judges, command="lorabench demo"
             )
-        page = folder / f"{demonstration.name}.html"
-        write_report(judged.results, folder=judged.results_path.parent, target=page)
+        target = folder / f"{demonstration.name}.html"
+        page = write_report(judged.results, folder=judged.results_path.parent, target=target)
         shown.append(Shown(demonstration, judged, page))
         _show_block(shown[-1])
     return shown

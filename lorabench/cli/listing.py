@@ -71,15 +71,21 @@ def backends(as_json: AsJson = False) -> None:
 
 @app.command("gates")
 def gates(config_file: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Gates of the present settings, in the order of decision."""
-    from lorabench.evaluation.gates import configured_gates
+    """Gates of the present settings in the order of decision: a run's, a sweep's, and those that are off."""
+    from lorabench.evaluation.gates import DEFAULT_GATES, configured_gates
+    from lorabench.evaluation.sweep_gates import SWEEP_GATES, configured_sweep_gates
 
     config, _ = load_settings({}, config_file=config_file, assignments=None)
+    of_run = configured_gates(config.gates, brand=config.training_set.brand_palette)
+    of_sweep = configured_sweep_gates(config.gates)
+    on = {one.name for one in (*of_run, *of_sweep)}
+    off = [one for one in (*DEFAULT_GATES, *SWEEP_GATES) if one.name not in on]
     rows = [
-        [one.name, one.kind, one.metric, f"{one.margin:g}", "yes" if one.required else "no", one.says]
-        for one in configured_gates(config.gates, brand=config.training_set.brand_palette)
+        [one.name, by, one.kind, one.metric, f"{one.margin:g}", "yes" if one.required else "no", one.says]
+        for by, group in (("run", of_run), ("sweep", of_sweep), ("off", off))
+        for one in group
     ]
-    _print(["name", "kind", "metric", "margin", "required", "a failure means"], rows, as_json=as_json)
+    _print(["name", "decided by", "kind", "metric", "margin", "required", "a failure means"], rows, as_json=as_json)
 
 
 @app.command("runs")

@@ -12,6 +12,7 @@ import typer
 
 from lorabench.cli import output
 from lorabench.errors import SpecError
+from lorabench.report.layout import Layout
 
 if TYPE_CHECKING:
     from lorabench.records.config import Config
@@ -72,6 +73,10 @@ RunsFolder = Annotated[Path | None, typer.Option("--runs-dir", metavar="FOLDER",
 ScreenSuite = Annotated[str | None, typer.Option("--suite", help="Suite of the screen: a shipped name, or a file.")]
 CourseDir = Annotated[
     Path | None, typer.Option("--course-dir", metavar="FOLDER", help="Where history and kept checkpoints go.")
+]
+PageLayout = Annotated[
+    Layout,
+    typer.Option("--layout", help="One file, a folder for strict servers, or auto: a folder beyond 25 MiB."),
 ]
 NoTrainingImages = Annotated[
     bool, typer.Option("--no-training-images", help="Leave pictures of the training set out of the page.")

@@ -36,6 +36,7 @@ from lorabench.cli.options import (
     NoBaseline,
     NoReport,
     NoTrainingImages,
+    PageLayout,
     PlainStyle,
     Quiet,
     ReportPath,
@@ -51,9 +52,10 @@ from lorabench.cli.options import (
     whole_numbers,
     words,
 )
-from lorabench.cli.reporting import OneFileError, report_targets, write_report
+from lorabench.cli.reporting import OneFileError, layout_at, report_targets, write_report
 from lorabench.cli.verdicts import Format, Judged, combined, show_verdict
 from lorabench.errors import MeasurementError, SpecError
+from lorabench.report.layout import Layout
 
 if TYPE_CHECKING:
     from lorabench.evaluation.judge_set import JudgeSet
@@ -126,6 +128,7 @@ def run(
     report: ReportPath = None,
     no_report: NoReport = False,
     no_training_images: NoTrainingImages = False,
+    layout: PageLayout = Layout.AUTO,
     quiet: Quiet = False,
 ) -> None:
     """Judge an adapter against its base on held-out prompts.
@@ -139,6 +142,7 @@ def run(
         config = config.model_copy(update={"baseline": None})
     chosen = chosen_suites(suites, config)
     _check_one_page(len(chosen), style=style, report=report)
+    layout_at(report, layout)  # a name that does not fit is refused before anything is made
     command = shlex.join(["lorabench", *ctx.obj])
     configs = [config, on_training_base(config)] if config.model.training_base else [config]
     done, *rest = (_evaluate_all(one, chosen, command=command, cache_only=cache_only, quiet=quiet) for one in configs)
@@ -147,8 +151,8 @@ def run(
     trained_on = [one for one in before if isinstance(one, Judged)]
     failures = [one for one in (*done, *before) if isinstance(one, Failure)]
     if not no_report:
-        judged = _with_reports(judged, to=report, training=not no_training_images)
-        trained_on = _with_reports(trained_on, to=None, training=not no_training_images)
+        judged = _with_reports(judged, to=report, training=not no_training_images, layout=layout)
+        trained_on = _with_reports(trained_on, to=None, training=not no_training_images, layout=layout)
     _show_all(judged, failures, style, trained_on=trained_on)
     raise typer.Exit(_exit_code(judged, failures))
 
@@ -248,11 +252,17 @@ def _evaluate_all(
     return done
 
 
-def _with_reports(judged: list[Judged], *, to: Path | None, training: bool) -> list[Judged]:
-    targets = report_targets(to, judged)
-    for one, target in zip(judged, targets, strict=True):
-        write_report(one.results, folder=one.results_path.parent, target=target, training=training)
-    return [replace(one, report_path=target) for one, target in zip(judged, targets, strict=True)]
+def _with_reports(judged: list[Judged], *, to: Path | None, training: bool, layout: Layout) -> list[Judged]:
+    form = layout_at(to, layout)
+    return [
+        replace(
+            one,
+            report_path=write_report(
+                one.results, folder=one.results_path.parent, target=target, training=training, layout=form
+            ),
+        )
+        for one, target in zip(judged, report_targets(to, judged), strict=True)
+    ]
 
 
 def _show_all(

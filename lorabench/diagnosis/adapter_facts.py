@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
 from lorabench.generation.adapter import AdapterFile
+from lorabench.generation.training_header import N_PICTURES
 from lorabench.records.adapter_health import AdapterHealth, BaseMatch, BaseRelation, Examination
 from lorabench.records.diagnosis import Fact
 from lorabench.records.results import AdapterInfo, Results
@@ -24,8 +24,9 @@ ADAPTER_FACTS: Final[Mapping[str, str]] = MappingProxyType(
         "text_encoder_lr_share": "learning rate of the text encoder over the denoiser's",
         "training_guidance": "guidance that was embedded in training",
         "guidance_gap": "guidance of this run minus that of the training",
+        "planned_share": "training step over the steps that were planned",
         "views_per_picture": "how often each training picture was shown",
-        "n_training_pictures": "training pictures that the header counts",
+        "n_training_pictures": "training pictures that the header counts, without repeats where it says so",
         "noise_offset": "offset noise of the training",
         "base_fits": "yes, no, or variant, where the file names the base it was trained on",
         "health": "verdict of the file's examination: healthy, dead, partial, exploding",
@@ -51,7 +52,8 @@ def adapter_facts(
     info = adapter.info if adapter is not None else results.candidate
     if info is not None:
         yield from _strength(info, adapter)
-        yield from _settings(_header(info, adapter), results)
+        yield from _settings(info.metadata, results)
+        yield from _shown(info)
     health = examination.health if examination is not None else info.health if info is not None else None
     if health is not None:
         yield from _examined(health)
@@ -96,20 +98,41 @@ def _settings(header: Mapping[str, str], results: Results) -> Iterator[Fact]:
     offset = _number(header, "ss_noise_offset")
     if offset is not None:
         yield _fact("noise_offset", offset, f"noise offset {offset:g}")
-    yield from _shown(header)
 
 
-def _shown(header: Mapping[str, str]) -> Iterator[Fact]:
-    pictures = _number(header, "ss_num_train_images")
+def _shown(info: AdapterInfo) -> Iterator[Fact]:
+    """How long was trained: steps beside those that were planned, and looks at each picture."""
+    header, steps = info.metadata, _steps(info)
+    planned = _number(header, "ss_max_train_steps")
+    if steps and planned:
+        said = f"step {steps:g} of {planned:g} that were planned"
+        yield _fact("planned_share", steps / planned, said)
+    different, entries = _number(header, N_PICTURES), _number(header, "ss_num_train_images")
+    pictures = different or entries
     if not pictures:
         return
-    yield _fact("n_training_pictures", pictures, f"{pictures:g} training pictures in the header, repeats counted")
-    steps = _number(header, "ss_steps")
-    batch = _number(header, "ss_total_batch_size", "ss_batch_size_per_device") or 1.0
-    if steps:
-        views = steps * batch / pictures
-        said = f"each picture shown {views:.0f} times ({steps:g} steps of {batch:g}, {pictures:g} pictures)"
+    counted = "" if different else ", repeats counted"
+    yield _fact("n_training_pictures", pictures, f"{pictures:g} training pictures in the header{counted}")
+    batch = _batch_size(header)
+    if steps and batch:
+        half = 2.0 if _number(header, "ss_num_reg_images") else 1.0  # every second picture is then a regularising one
+        views = steps * batch / half / pictures
+        said = f"each picture shown {views:.0f} times ({steps:g} steps of {batch:g}, {pictures:g} pictures{counted})"
         yield _fact("views_per_picture", views, said)
+
+
+def _steps(info: AdapterInfo) -> float | None:
+    told = _number(info.metadata, "ss_steps")
+    return told if told is not None or info.training_step is None else float(info.training_step)
+
+
+def _batch_size(header: Mapping[str, str]) -> float | None:
+    """Pictures per optimiser step. sd-scripts' total holds accumulation and devices; a data set's own does not."""
+    total = _number(header, "ss_total_batch_size")
+    if total:
+        return total
+    alone = _number(header, "ss_batch_size_per_device")
+    return None if alone is None else alone * (_number(header, "ss_gradient_accumulation_steps") or 1.0)
 
 
 def _examined(health: AdapterHealth) -> Iterator[Fact]:
@@ -127,11 +150,6 @@ def _matched(match: BaseMatch) -> Iterator[Fact]:
         yield _fact("base_fits", fits[match.relation], match.sentence)
 
 
-def _header(info: AdapterInfo, adapter: AdapterFile | None) -> Mapping[str, str]:
-    """The header's own settings, and those of diffusers' one entry, under their usual names."""
-    return info.metadata if adapter is None else {**info.metadata, **adapter.source.metadata}
-
-
 def _number(header: Mapping[str, str], *names: str) -> float | None:
     """The first of these entries that is a number, or a list whose first entry is one."""
     for name in names:
@@ -142,22 +160,7 @@ def _number(header: Mapping[str, str], *names: str) -> float | None:
                 return float(match[1])
             except ValueError:
                 continue
-        if name == "ss_total_batch_size" and (nested := _of_datasets(header)) is not None:
-            return nested
     return None
-
-
-def _of_datasets(header: Mapping[str, str]) -> float | None:
-    """Batch size out of sd-scripts' list of data sets, all of them together."""
-    try:
-        sets = json.loads(header.get("ss_datasets", ""))
-    except json.JSONDecodeError:
-        return None
-    sizes = (
-        [one.get("batch_size_per_device") for one in sets if isinstance(one, dict)] if isinstance(sets, list) else []
-    )
-    found = [float(size) for size in sizes if isinstance(size, int)]
-    return max(found) if found else None
 
 
 def _fact(name: str, value: float | str, quote: str) -> Fact:

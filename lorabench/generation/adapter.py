@@ -26,6 +26,7 @@ from lorabench.generation.adapter_errors import (
 )
 from lorabench.generation.alpha import Strength, strengths
 from lorabench.generation.safetensors_file import Floats, NotFoundError, SafetensorsFile, read_safetensors
+from lorabench.generation.training_header import training_header
 from lorabench.records.results import AdapterInfo
 
 DENOISER: Final = "denoiser"
@@ -69,17 +70,6 @@ _PREFIXES: Final = (
     ("lora_te2_", "text_encoder_2"),
     ("lora_te3_", "text_encoder_2"),
     ("lora_te_", "text_encoder"),
-)
-_KEPT_METADATA: Final = (
-    "ss_base_model_version",
-    "ss_network_module",
-    "ss_network_dim",
-    "ss_network_alpha",
-    "ss_steps",
-    "ss_epoch",
-    "ss_guidance_scale",
-    "modelspec.architecture",
-    "software",
 )
 _STEP_IN_NAME: Final = (
     re.compile(r"^checkpoint-(\d+)$"),
@@ -304,7 +294,7 @@ def _info(
         targets=tuple(sorted({_ending(module) for module in modules})),
         text_encoder=any(module.component != DENOISER for module in modules),
         training_step=_training_step(path, source.metadata),
-        metadata={key: source.metadata[key][:200] for key in _KEPT_METADATA if key in source.metadata},
+        metadata=training_header(source.metadata),
     )
 
 

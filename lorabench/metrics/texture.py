@@ -85,13 +85,26 @@ def smooth_zone_sigma(picture: NDArray[Any]) -> float:
 
 def luma_sigma(values: Floats) -> float:
     """As `smooth_zone_sigma`, on luma (height, width), 0 to 255."""
+    return smooth_sigma(*noise_response(values))
+
+
+def noise_response(values: Floats) -> tuple[Floats, Floats]:
+    """Gradient and size of the second difference in both directions at each pixel of luma (h, w), each (h - 2, w - 2).
+
+    Raises:
+        ValueError: The picture is too small.
+    """
     from scipy.ndimage import gaussian_gradient_magnitude
 
     if min(values.shape) < 8:
         msg = f"texture needs at least 8 x 8 pixels; got {values.shape[1]} x {values.shape[0]}. Use larger pictures."
         raise ValueError(msg)
     gradient = gaussian_gradient_magnitude(values, _GRADIENT_SIGMA, mode="nearest")[1:-1, 1:-1]
-    response = np.abs(_second_difference(_second_difference(values).T)).T
+    return gradient, np.abs(_second_difference(_second_difference(values).T)).T
+
+
+def smooth_sigma(gradient: Floats, response: Floats) -> float:
+    """Standard deviation of the noise, in the unit of the luma, from the smoother half of the pixels."""
     return math.sqrt(math.pi / 2) / 6 * float(response[gradient <= np.median(gradient)].mean())
 
 

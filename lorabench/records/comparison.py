@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import FiniteFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import AliasChoices, Field, FiniteFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from lorabench.records.plan import Arm
 from lorabench.records.record import Identifier, Record
@@ -84,5 +84,7 @@ class Verdict(Record):
     """Whether an UNMEASURED or INCONCLUSIVE outcome of this gate keeps the run from passing."""
     comparison: Comparison | None = None
     p_adjusted: FiniteFloat | None = None
-    cases_needed: NonNegativeInt | None = None
-    """Further cases that would decide, where INCONCLUSIVE."""
+    cases_needed: NonNegativeInt | None = Field(
+        default=None, validation_alias=AliasChoices("cases_needed", "pairs_needed")
+    )
+    """Further cases that would decide, where INCONCLUSIVE. The first results files call it `pairs_needed`."""

@@ -14,6 +14,7 @@ from lorabench.records.measurement import Metric, Neighbour, Unmeasured
 from lorabench.records.plan import Arm, Cell
 from lorabench.records.results import CheckOutcome, Results, TrainingPicture
 from lorabench.records.suite import Case
+from lorabench.report.detections_view import Overlay, overlay_of
 from lorabench.report.notation import ARM_NAMES, check_words, counted, hex_colors
 
 ARM_ORDER = (Arm.BASE, Arm.CONTROL, Arm.CANDIDATE, Arm.NEUTRAL)
@@ -63,6 +64,8 @@ class PictureView:
     palette: tuple[str, ...]
     passed: int
     scored: int
+    overlay: Overlay | None = None
+    """What was detected in it; None where no detector looked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,7 @@ class CaseReader:
         self.neighbours = {neighbour.cell: neighbour for neighbour in results.neighbours}
         self.training = {picture.index: picture for picture in results.training}
         self.checks = {(outcome.cell, outcome.check_index): outcome for outcome in results.checks}
+        self.detections = {found.cell: found.detections for found in results.detections}
         self.values = {(m.metric, m.cell): m.value for m in results.measurements}
 
     @cached_property
@@ -194,6 +198,11 @@ class CaseReader:
             if gate.comparison is not None
         ]
 
+    def values_in(self, metric: str, column: Column) -> list[float]:
+        """All values of a metric in one column, mean over the seeds of each case."""
+        found = (self._values_of(case, metric, column) for case in dict.fromkeys(cell.case for cell in self.prompts))
+        return [sum(values.values()) / len(values) for values in found if values]
+
     def read(self, case: Case) -> CaseView:
         """All that is known about a case."""
         seeds = tuple(sorted((self._seed(case, seed) for seed in self.seeds), key=lambda view: -view.trouble))
@@ -242,7 +251,12 @@ class CaseReader:
             palette=hex_colors(self.results.palettes.get(cell.key, ())),
             passed=scored.count(True),
             scored=len(scored) - scored.count(None),
+            overlay=None if image is None else self._overlay(case, image),
         )
+
+    def _overlay(self, case: Case, image: Image) -> Overlay | None:
+        found = self.detections.get(image.cell)
+        return None if found is None else overlay_of(image, found, checks=case.checks)
 
     def _neighbour(self, case: str, seed: int) -> NeighbourView | None:
         neighbour = self.neighbours.get(self.main.cell(case, seed)) if self.main else None

@@ -45,6 +45,12 @@ def gate_changes(a: Results, b: Results) -> tuple[GateChange, ...]:
 
 
 def obstacles(a: Results, b: Results) -> tuple[str, ...]:
+    """What differs between two runs besides the candidate, and what is missing: numbers may differ for that alone."""
+    partial = [f"the {name} run is partial" for name, run in (("first", a), ("second", b)) if not run.verdict.complete]
+    return (*unlike(a, b), *partial)
+
+
+def unlike(a: Results, b: Results) -> tuple[str, ...]:
     """What differs between two runs besides the candidate, so that their numbers may differ for that reason alone."""
     found = []
     if a.suite.content_digest() != b.suite.content_digest():
@@ -58,7 +64,6 @@ def obstacles(a: Results, b: Results) -> tuple[str, ...]:
         found.append("the style phrases differ")
     if {p.cell for p in a.plan} != {p.cell for p in b.plan}:
         found.append("the planned cells differ")
-    found += [f"the {name} run is partial" for name, run in (("first", a), ("second", b)) if not run.verdict.complete]
     return tuple(found)
 
 
@@ -118,6 +123,11 @@ def _change(name: str, before: Verdict | None, after: Verdict | None) -> GateCha
 def _note(before: Verdict | None, after: Verdict | None) -> str:
     if before is None or after is None:
         return "only in the second run" if before is None else "only in the first run"
+    return incomparable(before, after)
+
+
+def incomparable(before: Verdict, after: Verdict) -> str:
+    """Why the numbers of two verdicts must not be subtracted; empty where they may."""
     if before.metric != after.metric:
         return f"metrics differ: {before.metric} against {after.metric}"
     a, b = before.comparison, after.comparison

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from markupsafe import Markup
-
 from lorabench.records.diagnosis import Diagnosis
 from lorabench.records.plan import Arm
 from lorabench.records.results import Results
+from lorabench.records.sweep import Sweep
 from lorabench.report.case_view import CaseReader, CaseView
 from lorabench.report.file_findings import file_findings
 from lorabench.report.findings_view import findings_view
-from lorabench.report.page import asset, content_security_policy, environment, island
+from lorabench.report.forms import Form, OneFile, write
+from lorabench.report.layout import BUDGET_BYTES, Layout
+from lorabench.report.page import asset, environment, island, joined_script, squeezed
 from lorabench.report.review_facts import review_facts
-from lorabench.report.run_view import family_table, missing_rows, pictures_left_over, set_table, tally
-from lorabench.report.thumbnails import EXACT_EDGE, PictureSource, large_pictures, make_thumbnails
+from lorabench.report.run_content import run_content
+from lorabench.report.run_view import missing_rows, pictures_left_over, set_table, tally
+from lorabench.report.thumbnails import EXACT_EDGE, PictureSource, make_previews, place
 
-SCRIPTS: Final = ("state", "cards", "filters", "viewer", "review", "blind", "keys", "start")
+SCRIPTS: Final = ("state", "cards", "filters", "viewer", "keys", "review", "blind", "start")
 """Modules of the page's script, in the order in which they need each other."""
+STYLES: Final = ("report", "content", "interaction")
+"""Style sheets of every page of a run."""
 LARGE_EDGE: Final = 768
 """Longest edge of pictures that a reviewer will want to see closely: those of cases with a grave flag."""
 OPEN_SEEDS = 2
@@ -37,6 +39,7 @@ def render_html(
     training_images_included: bool = True,
     max_edge: int = 256,
     diagnosis: Diagnosis | None = None,
+    sweep: Sweep | None = None,
 ) -> str:
     """Render a run as one self-contained HTML page.
 
@@ -50,6 +53,7 @@ def render_html(
             nearest one and its distance only.
         max_edge: Longest edge of a preview, in pixels.
         diagnosis: Likely causes, shown in a section of their own; None leaves it out.
+        sweep: The candidate along strength and guidance, whose pictures the same source has; None leaves it out.
 
     Returns:
         The page.
@@ -57,30 +61,15 @@ def render_html(
     Raises:
         ValueError: `max_edge` is not positive.
     """
-    reader = CaseReader(results)
-    cases = reader.read_all()
-    shown = shown_pictures(cases, training_images_included=training_images_included)
-    style, script = asset("css", "report.css") + asset("css", "interaction.css"), joined_script()
-    # Whoever asks for smaller previews than usual gets no larger ones either.
-    grave = [case for case in cases if case.needs_a_look] if EXACT_EDGE <= max_edge < LARGE_EDGE else []
-    close = set(shown_pictures(grave, training_images_included=training_images_included))
-    large = large_pictures(sorted(close), picture=picture, beyond=max_edge, max_edge=LARGE_EDGE)
-    template = environment().get_template("report.html.j2")
-    return template.render(
-        results=results,
-        reader=reader,
-        cases=cases,
-        thumbnails=make_thumbnails(shown, picture=picture, max_edge=max_edge),
-        facts=island(review_facts(reader, cases, large=large)),
+    page = RunPage(
+        results,
+        picture=picture,
         training_images_included=training_images_included,
         max_edge=max_edge,
-        open_seeds=OPEN_SEEDS,
-        findings=findings_view(diagnosis, results),
-        policy=content_security_policy(style=style, script=script),
-        style=Markup(style),  # noqa: S704 - our own file
-        script=Markup(script),  # noqa: S704 - our own file
-        **_facts(results),
+        diagnosis=diagnosis,
+        sweep=sweep,
     )
+    return page.render(OneFile())
 
 
 def write_html(
@@ -91,44 +80,96 @@ def write_html(
     training_images_included: bool = True,
     max_edge: int = 256,
     diagnosis: Diagnosis | None = None,
+    sweep: Sweep | None = None,
+    layout: Layout = Layout.SINGLE,
+    budget: int = BUDGET_BYTES,
 ) -> Path:
     """Render a run and put the page at `path` in one move: a reader never sees half a page.
 
     Args:
         results: The run.
-        path: Where the page goes; folders are made, an earlier page is replaced.
+        path: Where the page goes, if it is one file; a folder gets its name without `.html`. Folders above are made,
+            an earlier page is replaced.
         picture: As for `render_html`.
         training_images_included: As for `render_html`.
         max_edge: As for `render_html`.
         diagnosis: As for `render_html`.
+        sweep: As for `render_html`.
+        layout: One file, a folder, or whichever fits the budget.
+        budget: Largest page that is still written as one file under `Layout.AUTO`, in bytes.
 
     Returns:
-        `path`.
+        `path`, or the `index.html` of the folder.
+
+    Raises:
+        NotAReportFolderError: The folder is there and holds something else.
     """
-    page = render_html(
+    page = RunPage(
         results,
         picture=picture,
         training_images_included=training_images_included,
         max_edge=max_edge,
         diagnosis=diagnosis,
+        sweep=sweep,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    draft = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(page)
-        draft.chmod(0o644)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-    return path
+    return write(page, path, layout=layout, budget=budget)
 
 
-def joined_script() -> str:
-    """The modules as one script with a scope of its own."""
-    modules = "\n".join(asset("js", f"{name}.js") for name in SCRIPTS)
-    return f'"use strict";\n(() => {{\n{modules}}})();\n'
+class RunPage:
+    """A run that is read and whose pictures are encoded: what is left is to put it into one form or the other."""
+
+    def __init__(
+        self,
+        results: Results,
+        *,
+        picture: PictureSource,
+        training_images_included: bool = True,
+        max_edge: int = 256,
+        diagnosis: Diagnosis | None = None,
+        sweep: Sweep | None = None,
+    ) -> None:
+        """Read the run and encode its pictures; the arguments are those of `render_html`."""
+        self._results, self._max_edge, self._training = results, max_edge, training_images_included
+        self._reader = CaseReader(results)
+        self._cases = self._reader.read_all()
+        self._findings = findings_view(diagnosis, results)
+        self._content = run_content(self._reader, self._cases, picture=picture, sweep=sweep)
+        shown = shown_pictures(self._cases, training_images_included=training_images_included)
+        self._times = Counter([*shown, *self._content.shown])
+        self._previews = make_previews(self._times, picture=picture, max_edge=max_edge)
+        # Whoever asks for smaller previews than usual gets no larger ones either.
+        grave = [case for case in self._cases if case.needs_a_look] if EXACT_EDGE <= max_edge < LARGE_EDGE else []
+        close = sorted(set(shown_pictures(grave, training_images_included=training_images_included)))
+        self._large = make_previews(close, picture=picture, max_edge=LARGE_EDGE, beyond=max_edge)
+
+    @property
+    def n_picture_bytes(self) -> int:
+        """Size of all pictures together."""
+        return sum(len(one.content) for found in (self._previews, self._large) for one in found.values())
+
+    def render(self, form: Form) -> str:
+        """The page's text. What it needs beside itself is left in the form."""
+        large = {sha256: form.picture(one.content) for sha256, one in self._large.items()}
+        style = "".join(asset("css", f"{name}.css") for name in (*STYLES, *self._content.styles))
+        return squeezed(
+            environment()
+            .get_template("report.html.j2")
+            .render(
+                results=self._results,
+                reader=self._reader,
+                cases=self._cases,
+                address=form.picture,
+                thumbnails=place(self._previews, self._times, form=form),
+                facts=island(review_facts(self._reader, self._cases, large=large)),
+                training_images_included=self._training,
+                max_edge=self._max_edge,
+                open_seeds=OPEN_SEEDS,
+                findings=self._findings,
+                head=form.head(style=style, script=joined_script(SCRIPTS)),
+                **self._content.facts,
+                **_facts(self._results),
+            )
+        )
 
 
 def shown_pictures(cases: Iterable[CaseView], *, training_images_included: bool) -> list[str]:
@@ -145,7 +186,6 @@ def _facts(results: Results) -> Mapping[str, Any]:
     return {
         "tally": tally(results),
         "file_findings": file_findings(results.candidate),
-        "families": family_table(results),
         "family_sizes": Counter(case.family for case in results.suite.cases),
         "sets": set_table(results),
         "missing": missing_rows(results),

@@ -31,20 +31,27 @@ class IntervalDrawing:
     estimate: float
 
 
-def draw_interval(comparison: Comparison, margin: float, *, width: float = 220.0) -> IntervalDrawing:
+def reach_of(comparison: Comparison, margin: float) -> float:
+    """How far from zero an axis goes that just holds interval, estimate and margin, in the metric's unit."""
+    return max(*(abs(value) for value in comparison.oriented()), margin)
+
+
+def draw_interval(
+    comparison: Comparison, margin: float, *, width: float = 220.0, reach: float | None = None
+) -> IntervalDrawing:
     """Place interval, zero and margin on an axis that is symmetric about zero and just holds all of them.
 
     Args:
         comparison: Candidate minus reference, raw sign; it is turned so that better lies to the right.
         margin: Largest harm tolerated, positive, in the metric's unit.
         width: Of the drawing, in drawing units.
+        reach: How far the axis goes, in the metric's unit, where several drawings share it; None for just far enough.
 
     Returns:
         The positions, each in [0, width].
     """
     estimate, low, high = comparison.oriented()
-    reach = max(abs(low), abs(high), abs(estimate), margin) * _ROOM
-    unit = (width / 2 - _EDGE) / reach
+    unit = (width / 2 - _EDGE) / ((reach_of(comparison, margin) if reach is None else reach) * _ROOM)
 
     def place(value: float) -> float:
         return round(width / 2 + value * unit, 2)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
+from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -14,6 +17,12 @@ from markupsafe import Markup
 from lorabench.report import notation
 from lorabench.report.interval_drawing import draw_interval
 from lorabench.report.run_view import tone
+
+_BLOCKS: Final = (
+    "table|caption|thead|tbody|tr|td|th|div|figure|figcaption|section|article|details|ul|ol|li|dl|dt|dd|p|h2|h3|h4|"
+    "rect|line|path|circle|desc"
+)
+_BESIDE_BLOCKS: Final = re.compile(rf"(?<=>)\s+(?=</?(?:{_BLOCKS})\b)|(?<=</td>)\s+|(?<=</tr>)\s+|(?<=</div>)\s+")
 
 
 def content_security_policy(*, style: str, script: str | None = None) -> str:
@@ -56,6 +65,21 @@ def island(data: object) -> Markup:
 def asset(folder: str, name: str) -> str:
     """Text of a file that is shipped beside the templates."""
     return resources.files("lorabench.report").joinpath(folder, name).read_text(encoding="utf-8")
+
+
+def joined_script(names: Iterable[str]) -> str:
+    """Modules of `js/` as one script with a scope of its own, in the order in which they need each other."""
+    modules = "\n".join(asset("js", f"{name}.js") for name in names)
+    return f'"use strict";\n(() => {{\n{modules}}})();\n'
+
+
+def squeezed(page: str) -> str:
+    """A page without the white space beside elements that begin a line of their own: unseen, it costs nodes.
+
+    >>> squeezed("<tr> <td>a <b>b</b> <i>c</i></td> </tr>")
+    '<tr><td>a <b>b</b> <i>c</i></td></tr>'
+    """
+    return _BESIDE_BLOCKS.sub("", page)
 
 
 @cache

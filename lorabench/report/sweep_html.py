@@ -30,11 +30,7 @@ def render_sweep(sweep: Sweep, *, picture: PictureSource, max_edge: int = 160) -
         ValueError: `max_edge` is not positive.
     """
     style = asset("css", "report.css") + asset("css", "course.css") + asset("css", "sweep.css")
-    strips = {
-        "strength": sweep_view.strength_strips(sweep),
-        "guidance": sweep_view.guidance_strips(sweep),
-        "trigger": sweep_view.trigger_strips(sweep),
-    }
+    strips = sweep_strips(sweep)
     shown = [sha for rows in strips.values() for sha in sweep_view.shown_in(rows)]
     return (
         environment()
@@ -48,12 +44,22 @@ def render_sweep(sweep: Sweep, *, picture: PictureSource, max_edge: int = 160) -
             style=Markup(style),  # noqa: S704 - our own files
             tally=Counter(gate.outcome.value.lower() for gate in sweep.gates),
             sweep_digest=sweep.content_digest(),
-            **_drawings(sweep),
+            **sweep_drawings(sweep),
         )
     )
 
 
-def _drawings(sweep: Sweep) -> dict[str, Any]:
+def sweep_strips(sweep: Sweep) -> dict[str, tuple[sweep_view.Strip, ...]]:
+    """Its strips of pictures, by axis."""
+    return {
+        "strength": sweep_view.strength_strips(sweep),
+        "guidance": sweep_view.guidance_strips(sweep),
+        "trigger": sweep_view.trigger_strips(sweep),
+    }
+
+
+def sweep_drawings(sweep: Sweep) -> dict[str, Any]:
+    """Its charts and sentences, by the names under which templates know them."""
     return {
         "strength_charts": sweep_view.strength_charts(sweep),
         "guidance_charts": sweep_view.guidance_charts(sweep),

@@ -9,7 +9,7 @@ from typing import Final
 from lorabench.records.comparison import Outcome
 from lorabench.records.sweep import STYLE, Curve, Estimated, GuidanceFindings, Shot, Side, StrengthFindings, Sweep
 from lorabench.report.course_chart import Scale, Tick
-from lorabench.report.notation import MINUS, counted, metric_words, number
+from lorabench.report.notation import DASH, MINUS, counted, metric_words, number
 
 WIDTH: Final = 400.0
 HEIGHT: Final = 190.0
@@ -17,6 +17,8 @@ LEFT: Final = 46.0
 RIGHT: Final = 386.0
 TOP: Final = 14.0
 BOTTOM: Final = 160.0
+NAME_HEIGHT: Final = 12.0
+"""Of a level's name, in drawing units."""
 RowsOf = Callable[[str, int], tuple["Row", ...]]
 """From a case and a seed to its lines of pictures."""
 N_STRIPS: Final = 4
@@ -60,6 +62,8 @@ class Level:
 
     y: float
     words: str
+    text_y: float
+    """Where the name stands: above the line, below it where another name is in the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,17 @@ class Chart:
     """Left and right end of the usable window, in drawing units."""
     onset: float | None
     """Where damage sets in, in drawing units."""
+    table: Table
+    """The same values in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What a chart shows, value by value."""
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+    """Place on the axis and one cell per head; a dash where a trace has no value there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +321,7 @@ def _chart(curves: Sequence[Curve], *, window: tuple[float, float] | None) -> Ch
     x, y = _scales(curves)
     levels = [(first.control, "control"), (first.training, "training")]
     traces = [_trace(curve, x, y) for curve in curves]
+    table = _table(traces, levels)
     if first.fitted:
         places = [(x.at(p.at), y.at(value)) for p, value in zip(first.points, first.fitted, strict=True)]
         traces.append(Trace("isotonic fit", "fitted", _path(places), ()))
@@ -319,9 +335,32 @@ def _chart(curves: Sequence[Curve], *, window: tuple[float, float] | None) -> Ch
         x_ticks=tuple(Tick(x.at(point.at), f"{point.at:g}") for point in first.points),
         y_ticks=y.ticks(),
         traces=tuple(traces),
-        levels=tuple(Level(y.at(value), words) for value, words in levels if value is not None),
+        levels=_levels([(y.at(value), words) for value, words in levels if value is not None]),
         window=None if window is None else (x.at(max(window[0], low)), x.at(min(window[1], high))),
         onset=None if first.onset is None else x.at(first.onset),
+        table=table,
+    )
+
+
+def _levels(found: Sequence[tuple[float, str]]) -> tuple[Level, ...]:
+    """Names above their lines; where two would cover each other, the lower line has its name below it."""
+    crowded = len(found) > 1 and abs(found[0][0] - found[1][0]) < NAME_HEIGHT
+    lowest = max(found, default=None)
+    return tuple(
+        Level(y, words, y + NAME_HEIGHT - 2 if crowded and (y, words) == lowest else y - 3) for y, words in found
+    )
+
+
+def _table(traces: Sequence[Trace], levels: Sequence[tuple[float | None, str]]) -> Table:
+    """A column per trace and per level; levels hold everywhere."""
+    lines = [(value, words) for value, words in levels if value is not None]
+    places = sorted({float(mark.at) for trace in traces for mark in trace.marks})
+    told = [{float(mark.at): mark.words for mark in trace.marks} for trace in traces]
+    return Table(
+        heads=(*(trace.name for trace in traces), *(f"{words} level" for _, words in lines)),
+        rows=tuple(
+            (f"{at:g}", (*(one.get(at, DASH) for one in told), *(number(value) for value, _ in lines))) for at in places
+        ),
     )
 
 
@@ -364,7 +403,8 @@ def _sentence(curve: Curve) -> str:
     elif curve.suspected is not None:
         told.append(f"Damage cannot be ruled out from {curve.suspected:g} on.")
     if curve.slope is not None:
-        told.append(f"Slope per factor e of guidance: {range_text(curve.slope)}.")
+        slope, low, high = (number(round(end, 9)) for end in (curve.slope.value, curve.slope.low, curve.slope.high))
+        told.append(f"Slope per factor e of guidance: {slope} ({low} to {high}).")
     return " ".join(told)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -10,6 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from PIL import Image as PillowImage
+
+from lorabench.report.forms import Form, OneFile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,15 +26,30 @@ EXACT_QUALITY: Final = 90
 
 
 @dataclass(frozen=True, slots=True)
+class Preview:
+    """An encoded picture, not yet part of a page.
+
+    Attributes:
+        content: WebP file.
+        width: In pixels.
+        height: In pixels.
+    """
+
+    content: bytes
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """One embedded picture.
+    """One picture of a page.
 
     Attributes:
         sha256: Of the original pixels.
         width: Of the embedded picture, in pixels.
         height: Of the embedded picture, in pixels.
-        uri: `data:image/webp;base64,...`
-        shared: Whether the page shows it more than once; it is then embedded once and referred to.
+        uri: `data:image/webp;base64,...`, or the file beside the page.
+        shared: Whether the page holds it once and refers to it, since it shows it more than once.
     """
 
     sha256: str
@@ -77,46 +93,67 @@ def encode_webp(pixels: NDArray[np.uint8], *, max_edge: int) -> tuple[bytes, int
     return _webp(picture, quality=LOSSY_QUALITY), picture.width, picture.height
 
 
-def make_thumbnails(shown: Iterable[str], *, picture: PictureSource, max_edge: int) -> Mapping[str, Thumbnail]:
+def make_thumbnails(
+    shown: Iterable[str], *, picture: PictureSource, max_edge: int, form: Form | None = None
+) -> Mapping[str, Thumbnail]:
     """Encode every picture of a page once.
 
     Args:
         shown: SHA-256 of each picture, as often as the page shows it.
         picture: Where pictures come from.
         max_edge: Longest edge, in pixels.
+        form: Of the page; None for one file.
 
     Returns:
         SHA-256 to thumbnail; pictures that the source does not have are left out.
     """
-    thumbnails = {}
-    for sha256, times in Counter(shown).items():
-        pixels = picture(sha256)
-        if pixels is not None:
-            content, width, height = encode_webp(pixels, max_edge=max_edge)
-            uri = "data:image/webp;base64," + base64.b64encode(content).decode("ascii")
-            thumbnails[sha256] = Thumbnail(sha256, width, height, uri, shared=times > 1)
-    return thumbnails
+    times = Counter(shown)
+    return place(make_previews(times, picture=picture, max_edge=max_edge), times, form=form or OneFile())
 
 
-def large_pictures(wanted: Iterable[str], *, picture: PictureSource, beyond: int, max_edge: int) -> Mapping[str, str]:
-    """Larger previews of some pictures.
+def make_previews(
+    wanted: Iterable[str], *, picture: PictureSource, max_edge: int, beyond: int = 0
+) -> Mapping[str, Preview]:
+    """Encode pictures.
 
     Args:
         wanted: SHA-256 of each.
         picture: Where pictures come from.
-        beyond: Only of pictures with an edge longer than this, which are shrunk otherwise.
         max_edge: Longest edge, in pixels.
+        beyond: Only of pictures with an edge longer than this.
 
     Returns:
-        SHA-256 to `data:image/webp;base64,...`.
+        SHA-256 to preview; pictures that the source does not have are left out.
     """
     found = {}
     for sha256 in wanted:
         pixels = picture(sha256)
         if pixels is not None and max(pixels.shape[:2]) > beyond:
-            content, _, _ = encode_webp(pixels, max_edge=max_edge)
-            found[sha256] = "data:image/webp;base64," + base64.b64encode(content).decode("ascii")
+            found[sha256] = Preview(*encode_webp(pixels, max_edge=max_edge))
     return found
+
+
+def place(previews: Mapping[str, Preview], times: Mapping[str, int], *, form: Form) -> Mapping[str, Thumbnail]:
+    """Give previews their places in a page.
+
+    Args:
+        previews: By SHA-256.
+        times: SHA-256 to how often the page shows it.
+        form: Of the page.
+
+    Returns:
+        SHA-256 to thumbnail.
+    """
+    return {
+        sha256: Thumbnail(
+            sha256,
+            one.width,
+            one.height,
+            form.picture(one.content),
+            shared=form.shares and times.get(sha256, 0) > 1,
+        )
+        for sha256, one in previews.items()
+    }
 
 
 def _has_few_colors(picture: PillowImage.Image) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pydantic import ValidationError
 
@@ -13,6 +13,8 @@ from lorabench.errors import SpecError
 from lorabench.records.record import Record
 
 R = TypeVar("R", bound=Record)
+_NEWER: Final = ", written by a newer lorabench than this one"
+_UNKNOWN: Final = " (no version up to this one knows that key)"
 
 
 def read_record(
@@ -28,7 +30,7 @@ def read_record(
         refuse: Makes the error from the file's path and what was found there, in words.
 
     Raises:
-        SpecError: What `refuse` makes: the file is missing, cut short, or of another schema version.
+        SpecError: What `refuse` makes: the file is missing, cut short, of another schema version or holds unknown keys.
     """
     file = path / name if path.is_dir() else path
     try:
@@ -42,10 +44,12 @@ def read_record(
     except (ValueError, AttributeError) as error:
         raise refuse(file, f"not a JSON object ({error})") from error
     if version != schema_version:
-        raise refuse(file, f"schema version {version!r}")
+        newer = isinstance(version, int) and version > schema_version
+        raise refuse(file, f"schema version {version!r}{_NEWER if newer else ''}")
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise refuse(file, f"{where}: {first['msg']}") from error
+        unknown = first["type"] == "extra_forbidden"
+        raise refuse(file, f"{where}: {first['msg']}{_UNKNOWN if unknown else ''}") from error

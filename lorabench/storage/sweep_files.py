@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lorabench.errors import SpecError
+from lorabench.records.results import Results
 from lorabench.records.sweep import SWEEP_SCHEMA_VERSION, Sweep
 from lorabench.storage.atomic import write_text
 from lorabench.storage.record_files import read_record
@@ -74,6 +75,31 @@ def write_sweep(path: Path, sweep: Sweep) -> None:
         NotWritableError: The file cannot be written.
     """
     write_text(path, sweep.model_dump_json(indent=1) + "\n")
+
+
+def find_sweep(run: Path, results: Results) -> Path | None:
+    """The newest sweep beside a run's folder that is of the same candidate, base and suite.
+
+    Args:
+        run: The run's folder.
+        results: Of the run.
+
+    Returns:
+        The sweep's folder. None without a candidate or without such a sweep; files that cannot be read are passed
+        over, since nobody asked for them.
+    """
+    if results.candidate is None:
+        return None
+    wanted = (results.candidate.digest, results.base.digest, results.suite.content_digest())
+    found: list[tuple[str, Path]] = []
+    for path in sorted(run.resolve().parent.glob(f"sweep-*/{FILE}")):
+        try:
+            sweep = read_sweep(path)
+        except SweepFileError:
+            continue
+        if (sweep.candidate.digest, sweep.base.digest, sweep.suite_digest) == wanted:
+            found.append((sweep.provenance.created_at, path.parent))
+    return max(found)[1] if found else None
 
 
 def read_sweep(path: Path) -> Sweep:

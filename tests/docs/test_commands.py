@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from lorabench.cli import app
 from lorabench.cli.starting import WORKFLOW
 from lorabench.errors import ExitCode
-from lorabench.evaluation.gates import DEFAULT_GATES
+from lorabench.evaluation.gates import DEFAULT_GATES, Gate
+from lorabench.evaluation.sweep_gates import SWEEP_GATES
 from lorabench.storage.baselines import CI_VARIABLES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,21 +100,40 @@ def test_every_exit_code_stands_in_the_page_of_the_command_line() -> None:
     assert re.findall(r"^\| (\d+) \|", text, re.MULTILINE) == [str(code.value) for code in ExitCode]
 
 
-def test_the_page_of_the_gates_lists_the_gates_as_they_are() -> None:
-    text = (ROOT / "docs/gates.md").read_text(encoding="utf-8")
-    rows = re.findall(
-        r"^\| `([\w-]+)` \| (\w+) \| \[`(\w+)`\]\((\S+)\) \| (\S+) \| (yes|no) \| (.+) \|$", text, re.MULTILINE
-    )
-
-    assert rows == [
+def as_rows(gates: tuple[Gate, ...], *, required: bool) -> list[tuple[str, ...]]:
+    """Gates as a page's table holds them."""
+    return [
         (
             gate.name,
             gate.kind,
             gate.metric,
             f"metrics/{gate.metric}.md",
             f"{gate.margin:g}",
-            "yes" if gate.required else "no",
+            *(["yes" if gate.required else "no"] if required else []),
             gate.says,
         )
-        for gate in DEFAULT_GATES
+        for gate in gates
     ]
+
+
+def test_the_page_of_the_gates_lists_the_gates_of_runs_and_sweeps_as_they_are() -> None:
+    text = (ROOT / "docs/gates.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| (\w+) \| \[`(\w+)`\]\((\S+)\) \| (\S+) \| (yes|no) \| (.+) \|$", text, re.MULTILINE
+    )
+
+    assert rows == as_rows((*DEFAULT_GATES, *SWEEP_GATES), required=True)
+
+
+def test_the_page_of_the_sweep_lists_its_gates_as_they_are() -> None:
+    text = (ROOT / "docs/sweep.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w-]+)` \| (\w+) \| \[`(\w+)`\]\((\S+)\) \| (\S+) \| (.+) \|$", text, re.MULTILINE)
+
+    assert rows == as_rows(SWEEP_GATES, required=False)
+
+
+def test_the_page_of_the_gates_names_those_that_are_off_by_default() -> None:
+    text = (ROOT / "docs/gates.md").read_text(encoding="utf-8")
+    (said,) = re.findall(r"^Off until the settings name it is (.+?);", text, re.MULTILINE)
+
+    assert re.findall(r"`([a-z-]+)`", said) == [gate.name for gate in DEFAULT_GATES if not gate.by_default]

@@ -88,7 +88,11 @@ function blindResult() {
     + `Sign test, two-sided: ${words}.`;
 }
 
+const IN_BLIND = { ArrowLeft: () => prefer("left"), ArrowRight: () => prefer("right"), "=": () => prefer("tie") };
+
 function startBlind() {
+  IN_DIALOGS.push([blindBox, IN_BLIND]);
+  ON_PAGE.b = openBlind;
   document.getElementById("open-blind").addEventListener("click", openBlind);
   for (const side of ["left", "right", "tie"]) blindPart(side).addEventListener("click", () => prefer(side));
   blindPart("close").addEventListener("click", () => blindBox.close());

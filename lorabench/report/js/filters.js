@@ -3,22 +3,26 @@
 const filters = document.querySelector("form.filters");
 const field = (name) => filters.elements.namedItem(name);
 const FILTERS = ["text", "family", "flag", "metric", "seed", "order"];
+const FLAG_TESTS = {}; // flags that no card carries from the start
 
-function isShown(card) {
-  const words = field("text").value.toLowerCase().split(/\s+/);
-  const family = field("family").value;
-  const flag = field("flag").value;
-  const metric = field("metric").value;
-  return words.every((word) => card.text.includes(word))
-    && (!family || card.family === family)
+function chosenFilters() {
+  return {
+    words: field("text").value.toLowerCase().split(/\s+/),
+    family: field("family").value,
+    flag: field("flag").value,
+    metric: field("metric").value,
+  };
+}
+
+function isShown(card, { words, family, flag, metric }) {
+  return (!family || card.family === family)
     && (!flag || flagged(card, flag))
-    && (!metric || harm(card, metric) > 0);
+    && (!metric || harm(card, metric) > 0)
+    && words.every((word) => card.text.includes(word));
 }
 
 function flagged(card, flag) {
-  if (flag === "undecided") return !decisionOf(card.id);
-  if (flag === "accept" || flag === "reject") return decisionOf(card.id) === flag;
-  return card.flags.includes(flag);
+  return FLAG_TESTS[flag] ? FLAG_TESTS[flag](card) : card.flags.includes(flag);
 }
 
 function shownCards() {
@@ -26,9 +30,10 @@ function shownCards() {
 }
 
 function applyFilters() {
+  const chosen = chosenFilters();
   let n = 0;
   for (const card of cards) {
-    card.node.hidden = !isShown(card);
+    card.node.hidden = !isShown(card, chosen);
     n += card.node.hidden ? 0 : 1;
   }
   showSeed(field("seed").value);
@@ -36,7 +41,11 @@ function applyFilters() {
   document.getElementById("none-shown").hidden = n > 0;
 }
 
+let shownSeed = "";
+
 function showSeed(seed) {
+  if (seed === shownSeed) return;
+  shownSeed = seed;
   for (const row of list.querySelectorAll(".seed")) {
     row.hidden = Boolean(seed) && row.dataset.seed !== seed;
     const folded = row.closest("details");
@@ -52,7 +61,9 @@ function applyOrder() {
     metric: (a, b) => harm(b, metric) - harm(a, metric) || a.worst - b.worst,
     worst: (a, b) => a.worst - b.worst,
   };
-  list.append(...[...cards].sort(orders[order === "metric" && !metric ? "worst" : order]).map((card) => card.node));
+  const sorted = [...cards].sort(orders[order === "metric" && !metric ? "worst" : order]);
+  // Moving a card costs its whole style again: nothing is moved that stands where it belongs.
+  if (sorted.some((card, n) => list.children[n] !== card.node)) list.append(...sorted.map((card) => card.node));
 }
 
 function keepFilters() {
@@ -81,10 +92,15 @@ function setFilter(name, value) {
   keepFilters();
 }
 
+function plainFragment() {
+  const text = location.hash.slice(1);
+  try { return decodeURIComponent(text); } catch { return text; }
+}
+
 // A link to a case that a filter hides shows it, and drops the filters.
 function reveal() {
   if (location.hash.startsWith("#?") || location.hash.length < 2) return;
-  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const target = document.getElementById(plainFragment());
   if (target && target.hidden) {
     for (const name of FILTERS) field(name).value = name === "order" ? "worst" : "";
     applyOrder();

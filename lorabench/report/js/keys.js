@@ -26,24 +26,14 @@ function openHelp() {
   help.showModal();
 }
 
-function decideHere(decision) {
-  const card = viewer.open ? look.card : currentCard();
-  if (card) decide(card.id, decision);
-}
-
-const ANYWHERE = {
-  a: () => decideHere("accept"),
-  r: () => decideHere("reject"),
-  u: undo,
-  "?": openHelp,
-};
+const QUICK_FLAG = filters.dataset.quick || "lost";
 const ON_PAGE = {
   j: () => goTo(1),
   k: () => goTo(-1),
-  f: () => setFilter("flag", field("flag").value === "lost" ? "" : "lost"),
+  f: () => setFilter("flag", field("flag").value === QUICK_FLAG ? "" : QUICK_FLAG),
   "/": () => field("text").focus(),
   v: () => { const card = currentCard(); if (card) openViewer(card, seedsOf(card)[0]); },
-  b: openBlind,
+  "?": openHelp,
 };
 const IN_VIEWER = {
   1: () => setMode("side"),
@@ -64,13 +54,14 @@ const IN_VIEWER = {
   ArrowRight: () => panBy(-40, 0),
   ArrowUp: () => panBy(0, 40),
   ArrowDown: () => panBy(0, -40),
+  "?": openHelp,
 };
-const IN_BLIND = { ArrowLeft: () => prefer("left"), ArrowRight: () => prefer("right"), "=": () => prefer("tie") };
+const IN_DIALOGS = [[viewer, IN_VIEWER]];
 
 function pressed(event) {
   if (isTyping(event) || help.open) return;
-  const here = blindBox.open ? IN_BLIND : viewer.open ? { ...ANYWHERE, ...IN_VIEWER } : { ...ANYWHERE, ...ON_PAGE };
-  const act = here[event.key];
+  const inside = IN_DIALOGS.find(([dialog]) => dialog.open);
+  const act = (inside ? inside[1] : ON_PAGE)[event.key];
   if (!act) return;
   event.preventDefault();
   act();

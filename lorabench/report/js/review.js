@@ -3,6 +3,11 @@
 const bar = document.getElementById("review");
 const STORE = `lorabench:${facts.results_digest}`;
 const review = { decisions: {}, comments: {}, run: "", comment: "", preferences: [], undone: [] };
+const DECISION_FLAGS = {
+  undecided: (card) => !decisionOf(card.id),
+  accept: (card) => decisionOf(card.id) === "accept",
+  reject: (card) => decisionOf(card.id) === "reject",
+};
 
 function decisionOf(id) {
   return review.decisions[id] || "";
@@ -62,7 +67,7 @@ function showReview() {
     button.setAttribute("aria-pressed", String(button.dataset.run === review.run));
   }
   const flag = field("flag").value;
-  if (["accept", "reject", "undecided"].includes(flag)) applyFilters();
+  if (DECISION_FLAGS[flag]) applyFilters();
 }
 
 function decisionsFile() {
@@ -95,22 +100,40 @@ function download() {
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
 
+function decideHere(decision) {
+  const card = viewer.open ? look.card : currentCard();
+  if (card) decide(card.id, decision);
+}
+
+function addControls(card, row) {
+  for (const button of row.querySelectorAll("[data-decide]")) {
+    button.setAttribute("aria-label", `${button.textContent.trim()} ${card.id}`);
+  }
+  const comment = row.querySelector("textarea");
+  comment.value = review.comments[card.id] || "";
+  comment.setAttribute("aria-label", `Comment on ${card.id}`);
+  card.node.append(row);
+  if (decisionOf(card.id)) showDecision(card);
+}
+
 function startReview() {
   recall();
-  const controls = document.getElementById("review-controls").content.firstElementChild;
-  for (const card of cards) {
-    const row = controls.cloneNode(true);
-    for (const button of row.querySelectorAll("[data-decide]")) {
-      button.setAttribute("aria-label", `${button.textContent.trim()} ${card.id}`);
-      button.addEventListener("click", () => decide(card.id, button.dataset.decide));
-    }
-    const comment = row.querySelector("textarea");
-    comment.value = review.comments[card.id] || "";
-    comment.setAttribute("aria-label", `Comment on ${card.id}`);
-    comment.addEventListener("input", () => { review.comments[card.id] = comment.value; remember(); });
-    card.node.append(row);
-    showDecision(card);
+  Object.assign(FLAG_TESTS, DECISION_FLAGS);
+  for (const keys of [ON_PAGE, IN_VIEWER]) {
+    Object.assign(keys, { a: () => decideHere("accept"), r: () => decideHere("reject"), u: undo });
   }
+  const blank = document.getElementById("review-controls").content.firstElementChild;
+  for (const card of cards) addControls(card, blank.cloneNode(true));
+  list.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-decide]");
+    if (button) decide(button.closest("article.card").dataset.case, button.dataset.decide);
+  });
+  list.addEventListener("input", (event) => {
+    const card = event.target.closest(".decide") && event.target.closest("article.card");
+    if (!card) return;
+    review.comments[card.dataset.case] = event.target.value;
+    remember();
+  });
   for (const button of bar.querySelectorAll("[data-run]")) {
     button.addEventListener("click", () => {
       review.run = review.run === button.dataset.run ? "" : button.dataset.run;

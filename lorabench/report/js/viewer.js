@@ -2,6 +2,7 @@
 
 const viewer = document.getElementById("viewer");
 const part = (name) => viewer.querySelector(`[data-part="${name}"]`);
+const SIDES = facts.sides || ["b1", "l1"]; // what is compared unless somebody asks for other arms
 const MODES = ["side", "slider", "onion", "blink", "difference"];
 const BLINK_MS = 500; // one change every half second: a full turn a second, far below three
 const MOST_ZOOM = 4;
@@ -27,8 +28,8 @@ function fillSides(pictures, left, right) {
     const found = pictures.findIndex((one) => one.arm === arm);
     return found >= 0 ? found : other;
   };
-  look.left = index(left || "b1", 0);
-  look.right = index(right || "l1", pictures.length - 1);
+  look.left = index(left || SIDES[0], 0);
+  look.right = index(right || SIDES[1], pictures.length - 1);
   for (const side of ["left", "right"]) {
     part(side).replaceChildren(...pictures.map((one, n) => new Option(one.name, String(n), false, n === look[side])));
   }
@@ -128,19 +129,25 @@ function closeViewer() {
   viewer.close();
 }
 
+function clickedPicture(event) {
+  const row = event.target.closest(".seed");
+  if (!row) return;
+  const card = cardOf.get(row.closest("article.card").dataset.case);
+  const figure = event.target.closest(".px") && event.target.closest("figure[data-sha]");
+  if (event.target.closest(".look")) openViewer(card, row.dataset.seed);
+  else if (figure) openViewer(card, row.dataset.seed, figure.dataset.arm === SIDES[0] ? {} : { right: figure.dataset.arm });
+}
+
 function startViewer() {
-  for (const row of list.querySelectorAll(".seed")) {
-    const button = document.getElementById("look-button").content.firstElementChild.cloneNode(true);
-    row.querySelector(".seed-head").append(button);
-    const card = cardOf.get(row.closest("article.card").dataset.case);
-    button.setAttribute("aria-label", `Look closely at ${card.id}, seed ${row.dataset.seed}`);
-    button.addEventListener("click", () => openViewer(card, row.dataset.seed));
-    for (const figure of row.querySelectorAll("figure[data-sha]")) {
-      figure.querySelector(".px").addEventListener("click", () => {
-        openViewer(card, row.dataset.seed, figure.dataset.arm === "b1" ? {} : { right: figure.dataset.arm });
-      });
+  const blank = document.getElementById("look-button").content.firstElementChild;
+  for (const card of cards) {
+    for (const row of card.node.querySelectorAll(".seed")) {
+      const button = blank.cloneNode(true);
+      button.setAttribute("aria-label", `Look closely at ${card.id}, seed ${row.dataset.seed}`);
+      row.querySelector(".seed-head").append(button);
     }
   }
+  list.addEventListener("click", clickedPicture);
   for (const side of ["left", "right"]) {
     part(side).addEventListener("change", (event) => { look[side] = Number(event.target.value); drawViewer(); });
   }

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 import lorabench
+from lorabench.evaluation.gates import DEFAULT_GATES
+from lorabench.evaluation.sweep_gates import SWEEP_GATES
 from lorabench.judges.weights import KNOWN
 from lorabench.storage.schemas import schema_text
 
@@ -110,8 +112,35 @@ def test_list_runs_tells_finished_unfinished_and_unreadable_ones(shared: Any, pa
 
 def test_list_gates_shows_the_margins_of_the_settings(shared: Any) -> None:
     listed = json.loads(shared.call("list", "gates", "--json").stdout)
+    by_name = {gate["name"]: gate for gate in listed}
 
-    assert "copy" not in [gate["name"] for gate in listed]
+    assert by_name["copy"]["decided by"] == "off"
+    assert by_name["prompt"]["decided by"] == "run"
+    assert by_name["haze"]["decided by"] == "sweep"
+
+
+def test_list_gates_names_every_gate_of_runs_and_sweeps_once(shared: Any, tmp_path: Path) -> None:
+    settings = tmp_path / "lorabench.toml"
+    settings.write_text("", encoding="utf-8")
+    listed = json.loads(shared.call("list", "gates", "--config", settings, "--json").stdout)
+    decided = {by: {gate["name"] for gate in listed if gate["decided by"] == by} for by in ("run", "sweep", "off")}
+
+    assert sorted(gate["name"] for gate in listed) == sorted(one.name for one in (*DEFAULT_GATES, *SWEEP_GATES))
+    assert {one.name for one in SWEEP_GATES} == decided["sweep"]
+    assert {"brand", "style-colours"} <= decided["off"]
+    assert {gate["name"]: gate["margin"] for gate in listed} == {
+        one.name: f"{one.margin:g}" for one in (*DEFAULT_GATES, *SWEEP_GATES)
+    }
+
+
+def test_list_gates_shows_a_sweeps_gates_as_the_settings_have_them(shared: Any, tmp_path: Path) -> None:
+    settings = tmp_path / "lorabench.toml"
+    settings.write_text("[gates.haze]\nmargin = 0.3\nrequired = true\n\n[gates.trigger]\nenabled = false\n", "utf-8")
+    listed = json.loads(shared.call("list", "gates", "--config", settings, "--json").stdout)
+    by_name = {gate["name"]: gate for gate in listed}
+
+    assert (by_name["haze"]["margin"], by_name["haze"]["required"]) == ("0.3", "yes")
+    assert by_name["trigger"]["decided by"] == "off"
 
 
 @pytest.mark.parametrize("name", ["suite", "config", "results", "course", "pilot", "baseline"])

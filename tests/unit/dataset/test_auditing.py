@@ -260,6 +260,21 @@ def test_captions_without_colours_leave_every_colour_unnamed(tmp_path: Path) -> 
     assert "found 0" in found.unmeasured["color_agreement"]
 
 
+def test_why_words_and_colours_cannot_be_compared_is_told(tmp_path: Path) -> None:
+    texts = ("zvq style, a red disc", "zvq style, bars", "zvq style, bars", "zvq style, a disc")
+    for name in ("one", "grey"):
+        (tmp_path / name).mkdir()
+
+    found = audited(tmp_path / "one", captioned(*texts))
+
+    assert found.unmeasured["color_agreement"] == "two captions with colour words are needed; found 1."
+    assert found.unmeasured["color_agreement_chance"] == found.unmeasured["color_agreement"]
+
+    page = np.full((SIDE, SIDE, 3), 200, dtype=np.uint8)
+    grey = audited(tmp_path / "grey", {f"{n}.png": (page - n, "zvq style, a page") for n in range(4)})
+    assert grey.unmeasured["color_unnamed_share"] == "no captioned picture has a colour worth naming."
+
+
 @pytest.mark.parametrize("color", COLORS)
 def test_colours_are_seen_as_people_name_them(color: str) -> None:
     picture = disc(color, 48, 48, 20)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from lorabench.diagnosis.facts import Facts, facts_of
 from lorabench.diagnosis.reasoning import diagnose
+from lorabench.generation.adapter import read_adapter
 from lorabench.records.adapter_health import (
     AdapterHealth,
     AdapterVerdict,
@@ -22,7 +25,7 @@ from lorabench.records.course import Course, Decision, Evaluation, GuardReading,
 from lorabench.records.measurement import Measurement
 from lorabench.records.plan import Arm, Cell
 from lorabench.records.results import Results
-from lorabench.records.step_times import SlowCause, StepTimeFinding, StepTimeVerdict
+from lorabench.records.step_times import SlowCause, StepTimeChange, StepTimeFinding, StepTimeVerdict
 from lorabench.storage.run_folder import read_results
 
 SAMPLES = Path(__file__).resolve().parents[2] / "data" / "diagnosis"
@@ -132,6 +135,95 @@ def test_a_rate_that_the_optimiser_chooses_itself_is_not_told() -> None:
     assert "adapter.learning_rate" not in facts.known
 
 
+HEADER = {
+    "ss_unet_lr": "1e-4",
+    "ss_optimizer": "torch.optim.adamw.AdamW",
+    "ss_steps": "6000",
+    "ss_max_train_steps": "6000",
+    "ss_batch_size_per_device": "2",
+    "ss_num_train_images": "240",
+    "ss_dataset_dirs": '{"12_set": {"n_repeats": 12, "img_count": 20}}',
+}
+"""A training of sd-scripts: 20 pictures, each repeated 12 times an epoch."""
+
+
+def after_training(tmp_path: Path, results: Results, **changed: str) -> Results:
+    """A run of a file with a trainer's header: no course and no file are given beside it."""
+    path = tmp_path / "adapter.safetensors"
+    rng = np.random.default_rng(0)
+    tensors = {
+        "transformer.blocks.0.to_q.lora_A.weight": rng.normal(size=(8, 64)).astype(np.float32),
+        "transformer.blocks.0.to_q.lora_B.weight": rng.normal(size=(64, 8)).astype(np.float32),
+        "transformer.blocks.0.to_q.alpha": np.array(8.0, dtype=np.float32),
+    }
+    save_file(tensors, path, metadata={**HEADER, **changed})
+    return results.model_copy(update={"candidate": read_adapter(path).info})
+
+
+def with_outcomes(results: Results, **outcomes: Outcome) -> Results:
+    """Only these gates, decided so."""
+    gate = results.gates[0]
+    gates = tuple(
+        gate.model_copy(update={"gate": name.replace("_", "-"), "outcome": found, "comparison": None})
+        for name, found in outcomes.items()
+    )
+    return results.model_copy(update={"gates": gates, "comparisons": (), "set_measurements": ()})
+
+
+def test_settings_of_the_files_header_are_known_without_course_and_without_the_file(tmp_path: Path) -> None:
+    facts = facts_of(after_training(tmp_path, sample("healthy"), ss_steps="1500")).known
+
+    assert facts["adapter.learning_rate"].value == 1e-4
+    assert facts["adapter.learning_rate"].quote == "learning rate 0.0001 (torch.optim.adamw.AdamW)"
+    assert facts["adapter.planned_share"].value == pytest.approx(0.25)
+    assert facts["adapter.planned_share"].quote == "step 1500 of 6000 that were planned"
+    assert facts["adapter.n_training_pictures"].value == 20, "repeats are no pictures"
+    assert facts["adapter.views_per_picture"].value == pytest.approx(1500 * 2 / 20)
+
+
+def test_every_second_picture_is_another_where_regularising_ones_were_mixed_in(tmp_path: Path) -> None:
+    facts = facts_of(after_training(tmp_path, sample("healthy"), ss_num_reg_images="500")).known
+
+    assert facts["adapter.views_per_picture"].value == pytest.approx(6000 * 2 / 20 / 2)
+
+
+def test_accumulation_counts_once(tmp_path: Path) -> None:
+    accumulated = {"ss_gradient_accumulation_steps": "3"}
+    apart = facts_of(after_training(tmp_path, sample("healthy"), **accumulated))
+    total = facts_of(after_training(tmp_path, sample("healthy"), **accumulated, ss_total_batch_size="6"))
+
+    for facts in (apart, total):
+        assert facts.known["adapter.views_per_picture"].value == pytest.approx(6000 * 6 / 20)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "header", "cause", "quoted"),
+    [
+        ({"copy": Outcome.FAIL, "prompt": Outcome.FAIL}, {}, "over-trained", "each picture shown 600 times"),
+        ({"broken": Outcome.FAIL, "prompt": Outcome.FAIL}, {"ss_unet_lr": "2e-3"}, "learning-rate-too-high", "0.002"),
+        ({"trigger": Outcome.FAIL}, {"ss_unet_lr": "1e-5"}, "learning-rate-too-low", "learning rate 1e-05"),
+        (
+            {"trigger": Outcome.FAIL},
+            {"ss_steps": "200"},
+            "under-trained",
+            "each picture shown 20 times (200 steps of 2, 20 pictures)",
+        ),
+    ],
+)
+def test_a_cause_is_named_from_the_header_where_the_run_has_no_history(
+    outcomes: dict[str, Outcome], header: dict[str, str], cause: str, quoted: str, tmp_path: Path
+) -> None:
+    results = with_outcomes(after_training(tmp_path, sample("healthy"), **header), **outcomes)
+    without = with_outcomes(sample("healthy"), **outcomes)
+
+    first = diagnose(facts_of(results)).causes[0]
+    before = {one.cause: one.score for one in diagnose(facts_of(without)).causes}
+
+    assert first.cause == cause
+    assert quoted in " ".join(found.fact.quote for found in first.supporting)
+    assert first.score > before.get(cause, 0.0), "the header is what decides"
+
+
 def test_nothing_stands_for_settings_that_are_missing() -> None:
     facts = facts_of(with_header(sample("healthy"), ss_unet_lr="None"))
 
@@ -210,6 +302,16 @@ def test_slow_steps_are_told_with_what_is_seen() -> None:
 
     assert facts.known["course.step_time"].quote == "9 s a step. Memory is full."
     assert diagnose(facts).causes[0].cause == "step-time"
+
+
+def test_step_times_are_quoted_with_their_numbers() -> None:
+    change = StepTimeChange(training_step=300, before=1.0, after=3.2, ratio=3.2)
+    finding = StepTimeFinding(verdict=StepTimeVerdict.SLOWING, sentence="3.2 s a step.", ratio=4.5, change=change)
+
+    facts = facts_of(sample("healthy"), step_time=finding).known
+
+    assert facts["course.step_time_ratio"].quote == "steps take 4.5 times the slowest usual time"
+    assert facts["course.step_time_rise"].quote == "steps took 1 s before step 300, 3.2 s from there"
 
 
 def audit_with(**facts: float) -> Audit:

@@ -188,6 +188,16 @@ def test_numbers_beyond_half_precision_are_exploding_without_a_base() -> None:
     assert "beyond float16's range (65504): x" in found.reasons[0]
 
 
+def test_matrices_below_half_precision_change_nothing() -> None:
+    lost = [norms(0.1, name=f"m{i}", lost_in_half=True) for i in range(3)]
+
+    found = judge_health(lost)
+
+    assert found.verdict is AdapterVerdict.DEAD
+    assert found.reasons == ("Every update becomes zero in float16: its matrices are smaller than float16 can hold.",)
+    assert any("3 modules become zero in float16: m0" in remark for remark in found.remarks)
+
+
 def test_few_zero_modules_are_a_remark_and_many_are_partial() -> None:
     def of(n_zero: int) -> list[ModuleNorms]:
         return [norms(0.1, name=f"m{i}", zero=i < n_zero) for i in range(40)]
@@ -276,6 +286,10 @@ def test_outlier_layers_are_named(tmp_path: Path) -> None:
     found = examine_file(saved(tmp_path, tensors, "kohya"))
 
     assert found.health.outliers == ("lora_unet_double_blocks_0_img_attn_proj",)
+    assert any(
+        remark.startswith("1 modules are far larger than the others: lora_unet_double_blocks_0_img_attn_proj")
+        for remark in found.health.remarks
+    )
 
 
 def test_norms_of_a_base_are_remembered_until_its_files_change(tmp_path: Path) -> None:

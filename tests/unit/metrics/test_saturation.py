@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lorabench.metrics.color import chroma, picture_oklab
 from lorabench.metrics.saturation import clipped_share, mean_chroma, rms_contrast
 
 
@@ -15,14 +16,32 @@ def halves(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("color", "chroma"), [((255, 0, 0), 0.2577), ((0, 0, 255), 0.3132), ((255, 255, 255), 0.0), ((99, 99, 99), 0.0)]
+    ("color", "expected"), [((255, 0, 0), 0.2577), ((0, 0, 255), 0.3132), ((255, 255, 255), 0.0), ((99, 99, 99), 0.0)]
 )
-def test_chroma_of_plain_colours(color: tuple[int, int, int], chroma: float) -> None:
-    assert mean_chroma(plain(*color)) == pytest.approx(chroma, abs=1e-4)
+def test_chroma_of_plain_colours(color: tuple[int, int, int], expected: float) -> None:
+    assert mean_chroma(plain(*color)) == pytest.approx(expected, abs=1e-4)
 
 
-def test_chroma_is_the_mean_over_pixels() -> None:
-    assert mean_chroma(halves(plain(255, 0, 0), plain(128, 128, 128))) == pytest.approx(0.2577 / 2, abs=1e-4)
+@pytest.mark.parametrize(("rows", "expected"), [(0, 0.0), (1, 0.2577 / 2), (2, 0.2577), (20, 0.2577)])
+def test_chroma_is_the_mean_of_the_most_colourful_tenth(rows: int, expected: float) -> None:
+    picture = plain(128, 128, 128, size=20)
+    picture[:rows] = (255, 0, 0)  # each row is a twentieth
+
+    assert mean_chroma(picture) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_page_that_is_bleached_to_white_hides_no_burnt_colours() -> None:
+    def drawing(page: tuple[int, int, int], ink: tuple[int, int, int]) -> np.ndarray:
+        picture = plain(*page, size=20)
+        picture[8:12] = ink  # a fifth
+        return picture
+
+    mild, burnt = drawing((250, 243, 220), (200, 90, 70)), drawing((255, 255, 255), (255, 60, 30))
+    everywhere = [chroma(picture_oklab(picture)).mean() for picture in (mild, burnt)]
+
+    assert everywhere[1] - everywhere[0] < 0.02, "the mean over all pixels stays within the gate's margin"
+    assert mean_chroma(burnt) - mean_chroma(mild) > 0.05
+    assert mean_chroma(drawing((255, 255, 255), (200, 90, 70))) == pytest.approx(mean_chroma(mild), abs=1e-9)
 
 
 def test_ink_and_paper_are_not_clipped_but_burnt_colours_are() -> None:

@@ -10,12 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 from lorabench.records.comparison import CaseDifference, Comparison, Outcome, Verdict
+from lorabench.records.detection import Detection
 from lorabench.records.images import FailedCell, Image
 from lorabench.records.measurement import Measurement, Metric, Neighbour, SelfTest, SetMeasurement, Unmeasured
 from lorabench.records.plan import Arm, Cell, GenerationSettings, PlannedCell, StylePhrases
 from lorabench.records.results import (
     AdapterInfo,
     BaseInfo,
+    CellDetections,
     CheckOutcome,
     Provenance,
     Results,
@@ -153,6 +155,20 @@ def make_cases(per_family: int) -> tuple[Case, ...]:
     return tuple(sorted(cases, key=lambda c: (*order, c.family).index(c.family)))
 
 
+def seen(things: tuple[Thing, ...], *, size: int) -> tuple[Detection, ...]:
+    """What a detector would say of these things."""
+    unit = size / SIZE
+    return tuple(
+        Detection(
+            label=thing.shape,
+            color=thing.color,
+            box=tuple(unit * (at + side * thing.radius) for side in (-1, 1) for at in (thing.x, thing.y)),  # type: ignore[arg-type]
+            score=round(0.9 - 0.07 * place, 2),
+        )
+        for place, thing in enumerate(things)
+    )
+
+
 class Builder:
     """Collects a run picture by picture."""
 
@@ -167,6 +183,7 @@ class Builder:
         self.measurements: list[Measurement] = []
         self.checks: list[CheckOutcome] = []
         self.neighbours: list[Neighbour] = []
+        self.detections: list[CellDetections] = []
         self.unmeasured: list[Unmeasured] = []
         self.palettes: dict[str, tuple[str, ...]] = {"training": ("#ece2cd", "#c95a3c", "#e8b04a", "#7a4a30")}
         self.training = self._training()
@@ -206,6 +223,7 @@ class Builder:
         copied = case.id == "memorisation-001" and arm is Arm.CANDIDATE
         if copied:
             pixels = self.pictures[self.training[4].sha256]
+        self.detections.append(CellDetections(cell=cell, detections=seen(() if copied else things, size=self.size)))
         self._image(cell, pixels, cached=not arm.uses_adapter)
         for index, check in enumerate(case.checks):
             last = index == len(case.checks) - 1
@@ -517,6 +535,7 @@ def make_example(*, per_family: int = 5, size: int = SIZE) -> Example:
         set_measurements=make_sets(),
         unmeasured=unmeasured,
         neighbours=tuple(builder.neighbours),
+        detections=tuple(builder.detections),
         checks=tuple(builder.checks),
         palettes=builder.palettes,
         self_tests=make_self_tests(),

@@ -324,7 +324,7 @@ def test_writing_replaces_in_one_move_and_leaves_nothing_behind(small_example, t
 def test_a_failed_writing_keeps_the_earlier_page(small_example, tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "report.html"
     path.write_text("old")
-    monkeypatch.setattr(html_module, "render_html", lambda *_, **__: "broken \ud800")
+    monkeypatch.setattr(html_module.RunPage, "render", lambda *_: "broken \ud800")
 
     with pytest.raises(UnicodeEncodeError):
         write_html(small_example.results, path, picture=small_example.picture)

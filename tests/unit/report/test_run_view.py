@@ -2,7 +2,7 @@
 
 from lorabench.records.comparison import Outcome
 from lorabench.records.measurement import Unmeasured
-from lorabench.report.run_view import family_table, missing_rows, pictures_left_over, tally, tone
+from lorabench.report.run_view import missing_rows, pictures_left_over, tally, tone
 
 
 def test_gates_are_counted_gravest_first(example) -> None:
@@ -12,34 +12,6 @@ def test_gates_are_counted_gravest_first(example) -> None:
         (Outcome.UNMEASURED, 1),
         (Outcome.PASS, 2),
     )
-
-
-def test_families_stand_above_the_pooled_row(example) -> None:
-    table = family_table(example.results)
-
-    assert [family for family, _ in table.rows] == [*example.results.suite.families, None]
-    assert len(table.columns) == len({c.metric for c in example.results.comparisons})
-
-
-def test_the_control_is_preferred_to_the_base(example) -> None:
-    column = next(c for c in family_table(example.results).columns if c.metric == "clip_text_similarity")
-
-    assert column.reference == "B1"
-
-
-def test_without_family_comparisons_the_mean_is_bare(example) -> None:
-    results = example.results
-    pooled = tuple(c for c in results.comparisons if c.family is None and c.metric == "prompt_following_score")
-
-    table = family_table(results.model_copy(update={"comparisons": pooled}))
-    cells = {family: row[0] for family, row in table.rows}
-
-    assert cells["spatial"] is not None
-    assert cells["spatial"].tone is None
-    assert cells["spatial"].comparison is None
-    assert cells["spatial"].n_cases == 5
-    assert cells[None] is not None
-    assert cells[None].tone == "worse"
 
 
 def test_tone_follows_the_metrics_direction(example) -> None:

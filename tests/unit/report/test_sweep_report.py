@@ -78,6 +78,31 @@ def test_the_styles_chart_comes_first_with_its_fit_and_window(swept: Swept) -> N
     assert len(chart.traces[0].marks) == 4
 
 
+def test_behind_each_chart_stands_a_table_with_every_value(swept: Swept) -> None:
+    chart = strength_charts(swept.sweep)[0]
+    curve = next(curve for curve in swept.sweep.curves if curve.name == chart.name and curve.axis == "strength")
+
+    assert chart.table.heads == ("candidate", "control level", "training level")
+    assert [at for at, _ in chart.table.rows] == [f"{point.at:g}" for point in curve.points]
+    assert [cells[0] for _, cells in chart.table.rows] == [mark.words for mark in chart.traces[0].marks]
+    page = render_sweep(swept.sweep, picture=pictures_of(swept.folder.folder))
+    assert page.count('<figure class="plot"') == len(re.findall(r"<summary>\d+ values? of", page))
+
+
+def test_names_of_levels_that_lie_close_do_not_cover_each_other(swept: Swept) -> None:
+    sweep = swept.sweep
+    close = tuple(
+        curve.model_copy(update={"training": curve.control}) if curve.control is not None else curve
+        for curve in sweep.curves
+    )
+
+    for chart in strength_charts(sweep.model_copy(update={"curves": close})):
+        if len(chart.levels) == 2:
+            first, second = chart.levels
+            assert abs(first.text_y - second.text_y) >= 10
+            assert {first.words, second.words} == {"control", "training"}
+
+
 def test_a_picture_that_is_gone_is_said_to_be(swept: Swept) -> None:
     page = render_sweep(swept.sweep, picture=lambda sha256: None)
 

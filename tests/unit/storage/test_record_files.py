@@ -35,9 +35,15 @@ def test_record_is_found_by_its_file_and_by_its_folder(tmp_path: Path) -> None:
         (b'{"text": "a', "not a JSON object ("),
         (b"\xff", "not UTF-8 text (invalid start byte)"),
         (b'{"text": "a"}', "schema version None"),
+        (b'{"schema_version": 2, "text": "a"}', "schema version 2"),
+        (b'{"schema_version": 4, "text": "a"}', "schema version 4, written by a newer lorabench than this one"),
+        (
+            b'{"schema_version": 3, "text": "a", "mood": "b"}',
+            "mood: Extra inputs are not permitted (no version up to this one knows that key)",
+        ),
         (b'{"schema_version": 3}', "text: Field required"),
     ],
-    ids=["missing", "cut-short", "binary", "no-version", "incomplete"],
+    ids=["missing", "cut-short", "binary", "no-version", "older", "newer", "unknown-key", "incomplete"],
 )
 def test_what_is_wrong_with_a_file_is_told_by_its_owners_error(
     tmp_path: Path, content: bytes | None, found: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -203,7 +205,11 @@ def test_settings_that_are_right_are_no_cause() -> None:
     ("name", "shown", "words"),
     [
         ("cpu", {"gpu": "cpu"}, "The training runs on the CPU: check that the launcher was given the GPU."),
-        ("precision", {"mixed_precision": "no"}, "Mixed precision is off: float32 takes about twice as long; use bf16."),
+        (
+            "precision",
+            {"mixed_precision": "no"},
+            "Mixed precision is off: float32 takes about twice as long; use bf16.",
+        ),
         ("checkpointing", {"gradient_checkpointing": True}, "Gradient checkpointing runs every block forward twice"),
         ("text_encoder", {"text_encoder_cached": False}, "Captions are encoded anew at every step"),
         ("latents", {"latents_cached": False}, "Pictures are encoded anew at every step: cache the latents."),
@@ -261,6 +267,42 @@ def test_every_shipped_figure_has_a_source_and_a_range() -> None:
         assert one.source.startswith("https://")
         assert one.seconds[0] < one.seconds[1]
         assert one.conditions
+
+
+def test_the_page_lists_every_figure_with_its_source() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "step-times.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if re.match(r"^\| `\w+` \|", line)]
+
+    assert [row[:6] for row in rows] == [
+        [
+            f"`{one.family}`",
+            one.gpu,
+            str(one.resolution),
+            str(one.batch_size),
+            f"{one.seconds[0]:g} to {one.seconds[1]:g}",
+            one.conditions,
+        ]
+        for one in shipped_figures()
+    ]
+    assert all(
+        url in row[6] for row, one in zip(rows, shipped_figures(), strict=True) for url in one.source.split(" and ")
+    )
+
+
+@pytest.mark.parametrize(
+    ("setup", "slowest"),
+    [
+        (TrainingSetup(gpu="NVIDIA H100 80GB HBM3", family="flux", resolution=627, batch_size=1), 1.8),
+        (TrainingSetup(gpu="NVIDIA GeForce RTX 4090", family="flux", resolution=640, batch_size=4), 3.6),
+        (TrainingSetup(gpu="NVIDIA GeForce RTX 2080 Ti", family="sd15", resolution=512, batch_size=4), 1.3),
+        (TrainingSetup(gpu="NVIDIA GeForce RTX 2080", family="sd15", resolution=512, batch_size=4), None),
+        (TrainingSetup(gpu="NVIDIA L40S", family="flux2", resolution=512, batch_size=2), None),
+    ],
+)
+def test_figures_of_several_families_and_device_classes(setup: TrainingSetup, slowest: float | None) -> None:
+    found = expected_figure(setup)
+
+    assert (None if found is None else found.seconds[1]) == slowest
 
 
 def test_stated_figures_replace_the_shipped_ones() -> None:
