@@ -6,10 +6,10 @@ metrics, palettes and the nearest training picture. Chromium opens the page from
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from functools import cache
@@ -297,7 +297,9 @@ def one_size(browser: Browser, n_cases: int, folder: Path) -> None:
 
 def main() -> None:
     """Print a line for each size and form; the goals are those for 500 cards."""
-    sizes = [int(text) for text in sys.argv[1:]] or [60, 500, 2000]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cases", nargs="*", type=int, default=[60, 500, 2000], help="cards of each page")
+    sizes = parser.parse_args().cases
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         found = next((path for one in ("chromium", "google-chrome") if (path := shutil.which(one))), None)
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -25,8 +26,12 @@ from lorabench.statistics.intervals import DifferenceInterval
 
 SCORES: Final = ("prompt_following_score", "foil_accuracy_score")
 """What a slice is read with: the first of which it has enough cases. Parts of figures have a gate of their own."""
-Differences = dict[str, tuple[float, int]]
-"""Case to its mean difference and its pairs."""
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """Case to its mean difference and its pairs, and the most that one of the cases could have gained."""
+
+    differences: Mapping[str, tuple[float, int]]
+    headroom: float = 1.0
 
 
 def worst_subject_slice_of(
@@ -50,14 +55,15 @@ def worst_subject_slice_of(
         for name, ids in slices_of(suite).items()
     }
     read = read_slices(
-        {name: [difference for difference, _ in found.values()] for name, found in chosen.items()},
+        {name: [difference for difference, _ in found.differences.values()] for name, found in chosen.items()},
         confidence_level=confidence_level,
+        headroom={name: found.headroom for name, found in chosen.items()},
         same_pictures=same_pictures,
     )
     if isinstance(read, Missing):
         return Unmeasured(metric=WORST_SUBJECT_SLICE.name, reason=read.reason)
     worst = read[0]
-    of_worst = chosen[worst.name]
+    of_worst = chosen[worst.name].differences
     found = from_interval(
         WORST_SUBJECT_SLICE,
         _interval(read, n_pairs=sum(n for _, n in of_worst.values()), confidence_level=confidence_level),
@@ -75,18 +81,22 @@ def worst_subject_slice_of(
     )
 
 
-def _differences(ids: Sequence[str], measurements: Sequence[Measurement]) -> Differences:
+def _differences(ids: Sequence[str], measurements: Sequence[Measurement]) -> _Slice:
     """Mean difference of each case of a slice, by the first score that enough of them have."""
     wanted = set(ids)
     here = [item for item in measurements if item.cell.case in wanted]
     for score in SCORES:
         candidate, control = (values_of(here, metric=score, arm=arm) for arm in (Arm.CANDIDATE, Arm.CONTROL))
-        by_case: dict[str, list[float]] = {}
+        by_case: dict[str, list[tuple[float, float]]] = {}
         for key in sorted(candidate.keys() & control.keys()):
-            by_case.setdefault(key[0], []).append(candidate[key] - control[key])
+            by_case.setdefault(key[0], []).append((candidate[key], control[key]))
         if len(by_case) >= LEAST_SLICE:
-            return {case: (float(np.mean(values)), len(values)) for case, values in by_case.items()}
-    return {}
+            means = {case: np.mean(pairs, axis=0) for case, pairs in by_case.items()}
+            return _Slice(
+                {case: (float(means[case][0] - means[case][1]), len(pairs)) for case, pairs in by_case.items()},
+                headroom=float(max(1.0 - control_mean for _, control_mean in means.values())),
+            )
+    return _Slice({})
 
 
 def _interval(read: Sequence[SliceReading], *, n_pairs: int, confidence_level: float) -> DifferenceInterval:

@@ -29,7 +29,6 @@ SUBJECTS: Final = ("person", "animal", "landscape", "object", "abstract")
 """Tags that name what a prompt is about."""
 LEAST_SLICE: Final = 5
 """Cases under which a slice is left out: its spread would be a guess."""
-_SUPPORT: Final = (-1.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,11 @@ def slices_of(suite: Suite) -> dict[str, tuple[str, ...]]:
 
 
 def read_slices(
-    slices: Mapping[str, Sequence[float]], *, confidence_level: float, same_pictures: bool = False
+    slices: Mapping[str, Sequence[float]],
+    *,
+    confidence_level: float,
+    headroom: Mapping[str, float] | None = None,
+    same_pictures: bool = False,
 ) -> list[SliceReading] | Missing:
     """Read every slice with intervals that hold together.
 
@@ -83,6 +86,8 @@ def read_slices(
     Args:
         slices: Subject to the mean difference of each of its cases, candidate minus control, higher is better.
         confidence_level: Two-sided, of all intervals together, in (0, 1).
+        headroom: Subject to the most that a case of it can gain: 1 less the control's score. It bounds what cases that
+            agree in all else may hide; 1 where it is not given.
         same_pictures: Both arms are bit-equal pictures; their differences are zero, not merely unseen.
 
     Returns:
@@ -99,7 +104,8 @@ def read_slices(
     readings = []
     for name, values in kept.items():
         rest = np.concatenate([other for theirs, other in kept.items() if theirs != name])
-        readings.append(_reading(name, values, rest, level=level, support=None if same_pictures else _SUPPORT))
+        support = None if same_pictures else (-1.0, (headroom or {}).get(name, 1.0))
+        readings.append(_reading(name, values, rest, level=level, support=support))
     return sorted(readings, key=lambda reading: reading.estimate)
 
 

@@ -316,7 +316,7 @@ def _equal_cases(
 
 def _check_support(support: tuple[float, float], means: NDArray[np.float64]) -> None:
     smallest, largest = support
-    if not (smallest < 0 < largest and smallest <= means.min() and means.max() <= largest):
+    if not (smallest <= 0 <= largest and smallest < largest and smallest <= means.min() and means.max() <= largest):
         msg = (
             f"support must hold zero and all differences; got {support} for case means from {means.min():g} "
             f"to {means.max():g}. Give the smallest and the largest difference that the metric can take."

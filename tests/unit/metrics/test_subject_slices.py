@@ -84,6 +84,19 @@ def test_equal_cases_are_no_proof_that_none_would_fall() -> None:
     assert (identical[0].low, identical[0].high) == (0.0, 0.0)
 
 
+def test_a_slice_that_has_lost_everything_everywhere_needs_no_spread_to_be_told() -> None:
+    slices = {"hand": [-1.0] * 9, "spatial": spread(-0.25, n=16, seed=1), "person": spread(-0.3, n=10, seed=2)}
+
+    unknown = read_slices(slices, confidence_level=0.95)
+    full = read_slices(slices, confidence_level=0.95, headroom={"hand": 0.0, "spatial": 1.0, "person": 1.0})
+
+    assert not isinstance(unknown, Missing)
+    assert not isinstance(full, Missing)
+    assert (full[0].name, full[0].estimate) == (unknown[0].name, unknown[0].estimate)
+    assert full[0].high < unknown[0].high < 0.15
+    assert full[0].high < -0.2
+
+
 def test_looking_for_the_worst_of_five_costs_no_false_alarms() -> None:
     rng = np.random.default_rng(5)
     alarms = 0
