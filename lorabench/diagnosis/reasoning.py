@@ -18,6 +18,7 @@ from lorabench.records.diagnosis import Diagnosis, Evidence, Gap, LikelyCause
 
 STRONG: Final = 3.0
 LIKELY: Final = 1.5
+MOST_LEADS: Final = 3
 LEAST_RISK: Final = 1.0
 """Weight of evidence from data and settings from which on a cause without symptom is told as a risk."""
 
@@ -44,6 +45,7 @@ def diagnose(facts: Facts, *, causes: LoadedCauses | None = None) -> Diagnosis:
 
     Returns:
         The diagnosis: causes with a symptom and a score above 0, highest first; of equal ones the first in the table.
+        For failed gates that none of them takes up, the causes that could, with what would tell.
     """
     loaded = causes or shipped_causes()
     weighed = [_weigh(cause, facts) for cause in loaded.table.causes]
@@ -54,16 +56,20 @@ def diagnose(facts: Facts, *, causes: LoadedCauses | None = None) -> Diagnosis:
     )
     risks = tuple(_likely(one, loaded.table, facts=facts, ranked=ranked) for one in weighed if _is_risk(one))
     unexplained = _unexplained(facts, (one for one in ranked))
+    leads = tuple(
+        _likely(one, loaded.table, facts=facts, ranked=ranked) for one in _leads(weighed, ranked, unexplained)
+    )
     return Diagnosis(
         run_id=facts.run_id,
         candidate=facts.candidate,
         results_digest=facts.results_digest,
         causes_digest=loaded.digest,
         sources=facts.sources,
-        headline=_headline(facts, named, unexplained),
+        headline=_headline(facts, named, unexplained, leads),
         causes=named,
         risks=tuple(sorted(risks, key=lambda one: -sum(e.weight for e in one.supporting))),
         unexplained=unexplained,
+        leads=leads,
         facts=tuple(facts.known.values()),
         unknown=dict(facts.unknown),
     )
@@ -135,12 +141,27 @@ def _unexplained(facts: Facts, ranked: Iterable[_Weighed]) -> tuple[str, ...]:
     return tuple(fact.name.removeprefix("gate.") for fact in facts.failed_gates() if fact.name not in taken)
 
 
-def _headline(facts: Facts, named: tuple[LikelyCause, ...], unexplained: tuple[str, ...]) -> str:
+def _leads(weighed: list[_Weighed], ranked: list[_Weighed], unexplained: tuple[str, ...]) -> list[_Weighed]:
+    """Causes of what no named cause explains, which are not named for want of evidence; the likeliest first."""
+    open_gates = {f"gate.{gate}" for gate in unexplained}
+    found = [
+        one
+        for one in weighed
+        if one not in ranked and any(e.weight > 0 and e.fact.name in open_gates for e in one.evidence)
+    ]
+    return sorted(found, key=lambda one: -one.score)[:MOST_LEADS]
+
+
+def _headline(
+    facts: Facts, named: tuple[LikelyCause, ...], unexplained: tuple[str, ...], leads: tuple[LikelyCause, ...]
+) -> str:
     if named:
         first = named[0]
         rest = len(named) - 1
         more = f", and {rest} less likely" if rest else ""
         return f"Most likely cause: {first.name} ({first.strength}){more}."
+    if leads:
+        return f"No cause is shown for what failed: {', '.join(unexplained)}. Look first at {leads[0].name}."
     if unexplained:
         return f"No cause in the table takes up what failed: {', '.join(unexplained)}."
     undecided = ", ".join(facts.undecided_gates())

@@ -98,6 +98,8 @@ class Diagnosis(Record):
     """Of data and settings, without a symptom in the pictures so far."""
     unexplained: tuple[Identifier, ...] = ()
     """Gates that failed and that no cause named here takes up."""
+    leads: tuple[LikelyCause, ...] = ()
+    """Causes that bring such a gate's failure about, and that nothing else shows so far: where to look next."""
     facts: tuple[Fact, ...] = ()
     unknown: dict[str, str] = Field(default_factory=dict)
     """Fact to the reason why it is not known, where something tried."""

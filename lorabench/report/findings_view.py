@@ -61,6 +61,9 @@ def render_diagnosis(diagnosis: Diagnosis) -> RenderableType:
     if diagnosis.unexplained and diagnosis.causes:
         failed = ", ".join(diagnosis.unexplained)
         parts.append(Text(f"\nFailed too, and taken up by no cause named here: {failed}", style="dim"))
+    if diagnosis.leads:
+        parts.append(Text("\nCould bring about what no cause explains, and is not shown so far", style="bold"))
+        parts += [Text(f"   {line}") for lead in diagnosis.leads for line in _lead_lines(lead)]
     parts.append(Text(f"\nRead: {', '.join(diagnosis.sources)}. Scores add up evidence; they are no probabilities."))
     return Group(*parts)
 
@@ -74,6 +77,9 @@ def diagnosis_markdown(diagnosis: Diagnosis) -> str:
     if diagnosis.risks:
         lines.append("\nRisks in data and settings, without a symptom so far:\n")
         lines += [f"- {escape(line)}" for risk in diagnosis.risks for line in _risk_lines(risk)]
+    if diagnosis.leads:
+        lines.append("\nCould bring about what no cause explains, and is not shown so far:\n")
+        lines += [f"- {escape(line)}" for lead in diagnosis.leads for line in _lead_lines(lead)]
     return "\n".join(lines) + "\n"
 
 
@@ -93,3 +99,9 @@ def _lines(cause: LikelyCause) -> Iterator[str]:
 def _risk_lines(risk: LikelyCause) -> Iterator[str]:
     told = "; ".join(evidence_text(one) for one in risk.supporting)
     yield f"{plain(risk.name)}: {told}"
+
+
+def _lead_lines(lead: LikelyCause) -> Iterator[str]:
+    against = "; ".join(evidence_text(one) for one in lead.opposing)
+    yield f"{plain(lead.name)}: {plain(lead.because)}" + (f" Against it: {against}." if against else "")
+    yield from (f"to know: {gap.measure}" for gap in lead.missing[:N_MISSING])

@@ -118,3 +118,18 @@ def test_same_facts_same_diagnosis(table: LoadedCauses) -> None:
     one, other = (found(table, gate__copy="FAIL", audit__n_pictures=8.0) for _ in range(2))
 
     assert one.content_digest() == other.content_digest()
+
+
+def test_what_no_cause_explains_has_leads_that_say_what_would_tell(table: LoadedCauses) -> None:
+    of = found(table, gate__prompt="FAIL", audit__n_pictures=40.0)
+
+    assert of.causes == ()
+    assert of.unexplained == ("prompt",)
+    assert [lead.cause for lead in of.leads] == ["first"]
+    assert of.leads[0].score < 0
+    assert of.headline == "No cause is shown for what failed: prompt. Look first at the first."
+    assert {gap.measure for gap in of.leads[0].missing} == {"judge it", "audit it"}
+
+
+def test_what_a_named_cause_explains_needs_no_leads(table: LoadedCauses) -> None:
+    assert found(table, gate__copy="FAIL").leads == ()

@@ -111,3 +111,17 @@ def test_an_audit_is_shown_with_marks_repeats_and_reasons() -> None:
     assert "b.png repeats a.png (near, by lpips)" in text
     assert "not measured: lettering_share: no reader is at hand." in text
     assert fact_text("duplicate_share", 0.5) == "50 %"
+
+
+def test_where_no_cause_is_shown_the_leads_say_what_would_tell(small_example) -> None:  # type: ignore[no-untyped-def]
+    lost = diagnosis(digest=small_example.results.content_digest()).model_copy(
+        update={"causes": (), "leads": (cause(HOSTILE),)}
+    )
+    told = "trained for too long: Single pictures are learned. Against it: half are duplicates"
+
+    assert told in " ".join(to_text(render_diagnosis(lost), width=400).split())
+    assert "to know: give --course" in to_text(render_diagnosis(lost), width=400)
+    assert "- trained for too long: Single pictures" in diagnosis_markdown(lost)
+    page = render_html(small_example.results, picture=small_example.picture, diagnosis=lost)
+    assert "that could bring about halo" in page
+    assert "Against it: half are duplicates (−1.00). To know: give --course." in " ".join(page.split())
