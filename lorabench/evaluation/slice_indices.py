@@ -26,6 +26,8 @@ from lorabench.statistics.intervals import DifferenceInterval
 
 SCORES: Final = ("prompt_following_score", "foil_accuracy_score")
 """What a slice is read with: the first of which it has enough cases. Parts of figures have a gate of their own."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Slice:
     """Case to its mean difference and its pairs, and the most that one of the cases could have gained."""
