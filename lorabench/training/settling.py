@@ -6,7 +6,7 @@ that had no part in making it a finalist; see `choosing.settle`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from itertools import zip_longest
 from pathlib import Path
@@ -45,12 +45,25 @@ def final_suite(settings: CourseConfig, screen: Suite) -> Suite:
     suites = [read_suite(path).suite for path in find_suites(names)]
     screened = {case.prompt for case in screen.cases}
     families = {case.family for case in screen.cases}
-    offered = [[case for case in one.cases if case.prompt not in screened] for one in suites]
+    offered = [[(one.name, case) for case in one.cases if case.prompt not in screened] for one in suites]
     if not settings.final_suites:
-        offered = [[case for case in cases if case.family in families] for cases in offered]
-    turns: list[Case] = [case for turn in zip_longest(*offered) for case in turn if case is not None]
-    cases = turns if settings.final_suites else turns[: len(screen.cases)]
+        offered = [[(name, case) for name, case in cases if case.family in families] for cases in offered]
+    cases = _each_once(pair for turn in zip_longest(*offered) for pair in turn if pair is not None)
+    cases = cases if settings.final_suites else cases[: len(screen.cases)]
     return screen.model_copy(update={"name": FINAL, "cases": tuple(cases)}) if cases else screen
+
+
+def _each_once(offered: Iterable[tuple[str, Case]]) -> list[Case]:
+    """Every prompt once; where two suites give different prompts one id, the later one's suite stands before it."""
+    by_prompt: dict[str, Case] = {}
+    taken: set[str] = set()
+    for suite, case in offered:
+        if case.prompt in by_prompt:
+            continue
+        name = f"{suite}-{case.id}" if case.id in taken else case.id
+        taken.add(name)
+        by_prompt[case.prompt] = case.model_copy(update={"id": name})
+    return list(by_prompt.values())
 
 
 def _beside(name: str, screen: Suite) -> tuple[str, ...]:

@@ -33,8 +33,9 @@ function applyFilters() {
   const chosen = chosenFilters();
   let n = 0;
   for (const card of cards) {
-    card.node.hidden = !isShown(card, chosen);
-    n += card.node.hidden ? 0 : 1;
+    const shown = isShown(card, chosen);
+    if (card.node.hidden === shown) card.node.hidden = !shown;
+    n += shown ? 1 : 0;
   }
   showSeed(field("seed").value);
   field("count").value = n === cards.length ? `${n} cases` : `${n} of ${cards.length} cases`;

@@ -105,6 +105,18 @@ def test_a_screen_of_ones_own_is_its_own_last_look_unless_suites_are_named() -> 
     assert list(named.cases) == [case for case in shipped("world/spatial").cases if case.prompt not in screened]
 
 
+def test_a_prompt_of_two_suites_is_asked_once_and_no_two_cases_share_an_id() -> None:
+    own = shipped("world/screen").model_copy(update={"name": "mine"})
+    both = ("world/subjects", "world/spatial")
+
+    final = final_suite(CourseConfig(suite="mine.lora.yaml", final_suites=both), own)
+
+    offered = {case.prompt for name in both for case in shipped(name).cases} - {case.prompt for case in own.cases}
+    assert sorted(case.prompt for case in final.cases) == sorted(offered)
+    assert len({case.id for case in final.cases}) == len(final.cases)
+    assert any(case.id.startswith("world-") for case in final.cases)
+
+
 # ------------------------------------------------------------------------------------------------ the last word
 
 
