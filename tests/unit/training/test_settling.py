@@ -107,7 +107,7 @@ def test_a_screen_of_ones_own_is_its_own_last_look_unless_suites_are_named() -> 
 
 def test_a_prompt_of_two_suites_is_asked_once_and_no_two_cases_share_an_id() -> None:
     own = shipped("world/screen").model_copy(update={"name": "mine"})
-    both = ("world/subjects", "world/spatial")
+    both = ("world/subjects", "world/anatomy")
 
     final = final_suite(CourseConfig(suite="mine.lora.yaml", final_suites=both), own)
 
